@@ -1,0 +1,152 @@
+"""Findings from the tensors: unwritten outputs, changed inputs, disturbed red zones, poison in the outputs, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import oracle
+from ..errors import UsageError
+from ..memory import Region
+from .finding import Finding
+from .record import Checked, Record
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def _place(mask: Mask) -> str:
+    """`3 / 12 elements (25.0%), first at [0, 3]`."""
+    first = [int(i) for i in np.argwhere(mask)[0]]
+    return f"{int(mask.sum())} / {mask.size} elements ({mask.mean():.1%}), first at {first}"
+
+
+def _tensor_row(record: Record, name: str) -> tuple[str, str]:
+    return "tensor", f"{name} {record.memory.named(name).describe()}"
+
+
+def unwritten(first: Record, second: Record) -> list[Finding]:
+    """Outputs with elements that no store reached, and that hold the poison in both runs."""
+    found = []
+    for name, checked in first.checked.items():
+        other = second.checked.get(name)
+        if other is None or other.unwritten.shape != checked.unwritten.shape:
+            continue
+        region = first.memory.named(name)
+        mask = checked.unwritten & other.unwritten
+        # Code that writes around torch (numpy, a C extension) leaves no trace in the shadow, but it does in the bytes.
+        mask &= _holds_poison(first, region, checked) & _holds_poison(second, second.memory.named(name), other)
+        if mask.any():
+            rows = (_tensor_row(first, name), ("where", _place(mask)))
+            found.append(Finding("unwritten-output", f"`{name}` is not wholly written", name, rows=rows))
+    return found
+
+
+def _holds_poison(record: Record, region: Region, checked: Checked) -> Mask:
+    if checked.bits.shape != region.shape or not checked.unwritten.any():
+        return checked.unwritten
+    poison = np.empty_like(region.storage)
+    record.poison.fill(poison, region.dtype)
+    return np.asarray((region.elements(region.storage) == region.elements(poison)).all(axis=-1))
+
+
+def modified_inputs(record: Record) -> list[Finding]:
+    """Inputs whose bits are not what they were; the store is named where the simulator saw it."""
+    found = []
+    for name, original in record.originals.items():
+        region = record.memory.named(name)
+        changed = (region.elements(region.storage) != original).any(axis=-1)
+        if not changed.any():
+            continue
+        rows = [_tensor_row(record, name), ("where", _place(changed))]
+        stores = [i for i in record.trace.of_kind("input-write") if i.region is region]
+        location = stores[0].site.location if stores else None
+        if location is not None:
+            rows.insert(0, ("kernel", f"{location}   {location.source}"))
+        found.append(
+            Finding(
+                "input-modified",
+                f"the input `{name}` was changed",
+                name,
+                location.file if location else None,
+                location.line if location else None,
+                location.column if location else None,
+                tuple(stores[0].programs) if stores else (),
+                rows=tuple(rows),
+            )
+        )
+    return found
+
+
+def disturbed_red_zones(record: Record) -> list[Finding]:
+    """Red zones that changed though no store of a kernel was seen: code on the host wrote there."""
+    found = []
+    for region in record.memory.regions:
+        offsets = region.disturbed(record.poison)
+        if len(offsets):
+            low, high = int(offsets[0]) - region.base, int(offsets[-1]) - region.base
+            rows = (
+                ("tensor", f"{region.name} {region.describe()}"),
+                ("where", f"{len(offsets)} bytes of the red zones, {low:+d}..{high:+d}"),
+            )
+            headline = f"code on the host writes `{region.name}` outside its elements"
+            found.append(Finding("oob-write", headline, region.name, offset=low, rows=rows))
+    return found
+
+
+def poison_dependent(record: Record, changed: Mapping[str, Mask], kind: str) -> list[Finding]:
+    """Outputs that differ between two runs, when no operation of a kernel accounts for it."""
+    headlines = {
+        "poison-dependent": "`{}` changes with bytes that are no input",
+        "nondeterministic": "`{}` differs between two runs of the same case with the same poison",
+    }
+    found = []
+    for name, mask in changed.items():
+        rows = (_tensor_row(record, name), ("where", _place(mask)))
+        found.append(Finding(kind, headlines[kind].format(name), name, rows=rows))
+    return found
+
+
+def wrong_values(record: Record, unstable: Mapping[str, Mask]) -> list[Finding]:
+    """Outputs that are not as expected. Elements that change with the poison are reported as such, not here."""
+    found = []
+    for name, expected in record.expectations.items():
+        checked = record.checked[name]
+        mismatch = _compare(name, checked, expected, unstable.get(name))
+        if mismatch is not None:
+            rows = (_tensor_row(record, name), ("values", mismatch))
+            found.append(Finding("wrong-value", f"`{name}` is not what it has to be", name, rows=rows))
+    return found
+
+
+def _compare(name: str, checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
+    """The mismatch as text; None when there is none."""
+    dtype = str(checked.dtype).removeprefix("torch.")
+    if not checked.dtype.is_floating_point:
+        return _compare_exactly(name, checked, np.asarray(expected), unstable)
+    if not isinstance(expected, oracle.Expected):
+        expected = oracle.exactly(expected)
+    if expected.shape != checked.bits.shape:
+        raise UsageError(f"expect({name!r}): the expected shape is {expected.shape}, the tensor's {checked.bits.shape}")
+    if unstable is not None:
+        expected = replace(
+            expected, nan=expected.nan & ~unstable, unconstrained=expected.unconstrained | unstable
+        )
+    mismatch = oracle.compare(checked.bits, dtype, expected)
+    return None if mismatch is None else str(mismatch)
+
+
+def _compare_exactly(name: str, checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
+    if expected.shape != checked.bits.shape:
+        raise UsageError(f"expect({name!r}): the expected shape is {expected.shape}, the tensor's {checked.bits.shape}")
+    actual = torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape).numpy()
+    wrong = actual != expected
+    if unstable is not None:
+        wrong &= ~unstable
+    if not wrong.any():
+        return None
+    first = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"{_place(wrong)}\nexpected {expected[first]}, got {actual[first]}"

@@ -1,0 +1,184 @@
+"""The command line: `fp4guard fuzz | list | defects`."""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import Fp4guardError
+
+if TYPE_CHECKING:
+    from .fuzzing.campaign import Search
+
+#: Exit statuses.
+CLEAN, FINDINGS, ERROR, INTERRUPTED = 0, 1, 2, 130
+
+_DEFAULT_SECONDS = 60.0
+_PROFILE_NAMES = ("dev", "pr", "nightly")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType):
+    """`90`, `90s`, `5m`, `2h`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r}: allowed are numbers above 0 with s, m or h, such as 60s, 5m, 2h", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fp4guard")
+def main() -> None:
+    """Fuzz FP4 (or any) Triton kernels for out-of-bounds accesses, undefined values and wrong numbers."""
+
+
+def _guarded(command: Callable[..., int]) -> Callable[..., None]:
+    """Exit with what the command returns; errors of use and of limits are told in a line, not in a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            status = command(*args, **kwargs)
+        except Fp4guardError as error:
+            click.echo(f"fp4guard: {error}", err=True)
+            status = ERROR
+        except KeyboardInterrupt:
+            click.echo("fp4guard: interrupted", err=True)
+            status = INTERRUPTED
+        sys.exit(status)
+
+    return run
+
+
+@main.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--profile", type=click.Choice(_PROFILE_NAMES), default="dev", show_default=True)
+@click.option("--max-time", type=Duration(), help="Time for all targets together [60s if no limit and no profile is given].")
+@click.option("--max-cases", type=click.IntRange(min=1), help="Cases for each target [the profile's].")
+@click.option("--seed", type=click.IntRange(min=0), help="The same cases every time.")
+@click.option("--arch", default="sm_90", show_default=True, help="Compile for sm_<n> or gfx<n>.")
+@click.option("--defect", metavar="ID", help="Plant this defect of an included kernel first.")
+@click.option("--repro-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("repro"), show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
+@_guarded
+def fuzz(
+    targets: Sequence[str],
+    profile: str,
+    max_time: float | None,
+    max_cases: int | None,
+    seed: int | None,
+    arch: str,
+    defect: str | None,
+    repro_dir: Path,
+    json_file: Path | None,
+) -> int:
+    """Search targets for findings: a module, FILE.py, FILE.py::FUNCTION, or kernels.FAMILY.
+
+    Without a TARGET: every included kernel, 60 seconds in all. Exit status: 0 nothing found, 1 findings, 2 an error of
+    use or of the harness, 130 interrupted.
+    """
+    from .console import Console
+    from .fuzzing.campaign import Options, run_campaign
+    from .fuzzing.loading import included_targets, load_targets, with_defect
+    from .fuzzing.profiles import PROFILES
+    from .report.reproducer import command, write_reproducer
+    from .report.summary import of_searches
+    from .ttir import parse_arch
+
+    found = [t for spec in targets for t in load_targets(spec)] if targets else included_targets()
+    if defect is not None:
+        found = [with_defect(target, defect) for target in found]
+    chosen = PROFILES[profile]
+    if max_time is None and max_cases is None and chosen.name != "nightly":
+        max_time = _DEFAULT_SECONDS
+    options = Options(chosen, parse_arch(arch), seed, defect)
+    scripts: dict[int, Path] = {}
+
+    console = Console()
+    searches: list[Search] = []
+    interrupted = False
+    with console.progress(found, max_time) as progress:
+        try:
+            for search in run_campaign(found, options, max_time, max_cases, progress.update, searches):
+                progress.done(search)
+        except KeyboardInterrupt:
+            interrupted = True
+    for search in searches:
+        for report in search.found:
+            path = scripts[id(report)] = write_reproducer(report, repro_dir)
+            console.finding(report.describe(("repro", command(path))))
+    console.summary(searches, interrupted)
+    if json_file is not None:
+        _write_json(json_file, of_searches(searches, scripts))
+    if interrupted:
+        return INTERRUPTED
+    return FINDINGS if any(search.found for search in searches) else CLEAN
+
+
+@main.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def list_targets(as_json: bool) -> int:
+    """The included targets, their arguments, planted defects and controls."""
+    from .console import Console
+    from .fuzzing.listing import included_kernels
+
+    kernels = included_kernels()
+    if as_json:
+        click.echo(json_module.dumps({"targets": kernels}, indent=2))
+    else:
+        Console().listing(kernels)
+    return CLEAN
+
+
+@main.command()
+@click.option("--target", "family", metavar="TARGET", help="Only this included kernel, such as gemm_afp4wfp4.")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Only this defect or control; may be repeated.")
+@click.option("--max-cases", type=click.IntRange(min=1), default=300, show_default=True, help="Cases for each.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--arch", default="sm_90", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def defects(
+    family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str, as_json: bool
+) -> int:
+    """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
+
+    Exit status 0 only if every defect is found and every control is clean.
+    """
+    from .console import Console
+    from .fuzzing.selftest import Selftest
+
+    console = Console(quiet=as_json)
+    selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
+    try:
+        for row in selftest.run():
+            console.row(row)
+    except KeyboardInterrupt:
+        console.selftest(selftest, interrupted=True)
+        return INTERRUPTED
+    if as_json:
+        click.echo(json_module.dumps(selftest.as_json(), indent=2))
+    else:
+        console.selftest(selftest, interrupted=False)
+    return CLEAN if selftest.passed else FINDINGS
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    from .files import write_atomically
+
+    write_atomically(path, json_module.dumps(data, indent=2) + "\n")
+

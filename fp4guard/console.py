@@ -1,0 +1,126 @@
+"""What a person sees: progress on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import rich.console
+import rich.progress
+from rich.table import Table
+
+from .fuzzing.campaign import Search
+from .fuzzing.loading import spec_of
+from .fuzzing.selftest import ControlRow, DefectRow, Selftest
+from .fuzzing.target import Target
+
+
+class Progress(Protocol):
+    """Is told how searches go."""
+
+    def update(self, search: Search) -> None: ...
+
+    def done(self, search: Search) -> None: ...
+
+
+class Console:
+    """Writes to standard output; nothing at all when quiet."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        # Highlighting and markup would colour and swallow parts of kernels' source lines.
+        self._out = rich.console.Console(quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, targets: Sequence[Target], seconds: float | None) -> Iterator[Progress]:
+        """A live line on a terminal, a line per target elsewhere."""
+        limit = f"{seconds:g} s" if seconds is not None else "no time limit"
+        self._out.print(f"fuzzing {len(targets)} target{'s' * (len(targets) != 1)} on the simulator, {limit}")
+        if not self._out.is_terminal:
+            yield _PlainProgress(self._out)
+            return
+        columns = (
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description}", markup=False),
+            rich.progress.TimeElapsedColumn(),
+        )
+        with rich.progress.Progress(*columns, console=self._out, transient=True) as live:
+            yield _LiveProgress(self._out, live)
+
+    def finding(self, text: str) -> None:
+        """A finding in full."""
+        headline, _, rest = text.partition("\n")
+        self._out.print()
+        self._out.print(headline, style="bold red")
+        self._out.print(rest)
+
+    def summary(self, searches: Sequence[Search], interrupted: bool) -> None:
+        """The last line."""
+        cases, found = sum(s.cases for s in searches), sum(len(s.found) for s in searches)
+        outcome = f"{found} finding{'s' * (found != 1)}" if found else "nothing found"
+        seconds = sum(s.seconds for s in searches)
+        self._out.print()
+        stop = "interrupted: " if interrupted else ""
+        self._out.print(
+            f"{stop}{outcome} in {cases} cases, {seconds:.0f} s", style="bold red" if found else "bold green"
+        )
+
+    def listing(self, kernels: Sequence[dict[str, Any]]) -> None:
+        """`fp4guard list`."""
+        for kernel in kernels:
+            self._out.print(kernel["target"], style="bold")
+            self._out.print(f"  {kernel['summary']}")
+            self._out.print(f"  arguments       {', '.join(kernel['arguments'])}")
+            self._out.print(f"  configurations  {len(kernel['configurations'])}: {', '.join(kernel['configurations'])}")
+            for defect in kernel["defects"]:
+                self._out.print(f"  defect          {defect['id']}: {defect['summary']} [{defect['provenance']}]")
+            for control in kernel["controls"]:
+                self._out.print(f"  control         {control['id']}: {control['summary']}")
+
+    def row(self, row: DefectRow | ControlRow) -> None:
+        """One line as a defect or control is done."""
+        style = "" if row.passed else "bold red"
+        self._out.print(f"{row.target}  {row.id}: {_verdict(row)}", style=style)
+
+    def selftest(self, selftest: Selftest, interrupted: bool) -> None:
+        """The table of `fp4guard defects`."""
+        table = Table("id", "target", "outcome", "cases", box=None, pad_edge=False)
+        for row in selftest.rows:
+            table.add_row(row.id, row.target, _verdict(row), str(row.cases))
+        self._out.print()
+        if interrupted:
+            self._out.print("interrupted; done so far:")
+        self._out.print(table)
+
+
+def _verdict(row: DefectRow | ControlRow) -> str:
+    if isinstance(row, DefectRow):
+        return f"found as {row.kind}, case {row.cases}, {row.seconds:.1f} s" if row.found else "NOT FOUND"
+    if not row.clean:
+        return "FALSE ALARM"
+    return f"clean in {row.cases} cases that exercise it" if row.cases else "NEVER EXERCISED"
+
+
+class _PlainProgress:
+    def __init__(self, out: rich.console.Console) -> None:
+        self._out = out
+
+    def update(self, search: Search) -> None:
+        pass
+
+    def done(self, search: Search) -> None:
+        self._out.print(_progress_line(search))
+
+
+class _LiveProgress(_PlainProgress):
+    def __init__(self, out: rich.console.Console, live: rich.progress.Progress) -> None:
+        super().__init__(out)
+        self._live, self._task = live, live.add_task("starting", total=None)
+
+    def update(self, search: Search) -> None:
+        self._live.update(self._task, description=_progress_line(search))
+
+
+def _progress_line(search: Search) -> str:
+    found = f", {len(search.found)} found" if search.found else ""
+    return f"{spec_of(search.target)}: {search.cases} cases{found}"

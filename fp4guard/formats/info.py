@@ -1,0 +1,73 @@
+"""Number formats as data: one frozen row each, in the manner of gfloat's `FormatInfo` constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A binary format of at most 32 bits: sign, then exponent, then mantissa, from the highest bit down.
+
+    A code whose exponent field is e > 0 and whose mantissa field is f stands for (1 + f / 2^mantissa_bits)
+    * 2^(e - bias). With `has_subnormals`, e = 0 drops the implicit one and keeps the exponent of e = 1 (so
+    that f = 0 is zero); without, e = 0 is an exponent like any other.
+    """
+
+    name: str
+    width: int
+    exponent_bits: int
+    mantissa_bits: int
+    bias: int
+    max: float
+    """The largest finite value."""
+    nan: int | None
+    """The code written for NaN, None where the format has none."""
+    infinity: int | None
+    """The code of +Inf, None where the format has none."""
+    has_sign: bool = True
+    has_subnormals: bool = True
+
+    @property
+    def min_exponent(self) -> int:
+        """The exponent of the smallest normal value."""
+        return 1 - self.bias if self.has_subnormals else -self.bias
+
+    @property
+    def precision(self) -> int:
+        """Significant bits of a normal value, the implicit one included."""
+        return self.mantissa_bits + 1
+
+    @property
+    def smallest(self) -> float:
+        """The smallest value above zero."""
+        return 2.0 ** (self.min_exponent - (self.mantissa_bits if self.has_subnormals else 0))
+
+    @property
+    def codes(self) -> int:
+        """How many codes there are."""
+        return 1 << self.width
+
+
+# OCP Microscaling Formats v1.0: section 5.3.3 (E2M1) and section 5.4.1 (E8M0).
+E2M1 = FloatFormat(
+    "e2m1", width=4, exponent_bits=2, mantissa_bits=1, bias=1, max=6.0, nan=None, infinity=None
+)
+E8M0 = FloatFormat(
+    "e8m0",
+    width=8,
+    exponent_bits=8,
+    mantissa_bits=0,
+    bias=127,
+    max=2.0**127,
+    nan=0xFF,
+    infinity=None,
+    has_sign=False,
+    has_subnormals=False,
+)
+
+FLOAT16 = FloatFormat("float16", 16, 5, 10, bias=15, max=65504.0, nan=0x7E00, infinity=0x7C00)
+BFLOAT16 = FloatFormat("bfloat16", 16, 8, 7, bias=127, max=0xFF * 2.0**120, nan=0x7FC0, infinity=0x7F80)
+FLOAT32 = FloatFormat(
+    "float32", 32, 8, 23, bias=127, max=0xFFFFFF * 2.0**104, nan=0x7FC00000, infinity=0x7F800000
+)

@@ -1,0 +1,187 @@
+"""Searches: one target until its budget is spent, several targets within one budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import Verbosity, given, seed, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+from ..checks import Finding, FindingError
+from ..ttir import Arch
+from .case import Case
+from .examine import Report, examine_case
+from .profiles import DATABASE, Profile, hypothesis_settings
+from .target import Target
+
+#: Cases of one call of hypothesis. Its memory of what it tried grows with them, and its shrinker starts over after.
+_ROUND = 500
+
+
+@dataclass
+class Budget:
+    """What is left: of time, and of cases. Both may be unlimited (None)."""
+
+    seconds: float | None = None
+    cases: int | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> bool:
+        """Whether either has run out."""
+        late = self.seconds is not None and time.monotonic() - self.started >= self.seconds
+        return late or self.cases == 0
+
+
+@dataclass
+class Search:
+    """A target's search as far as it has come. `found` has the smallest case of each bug."""
+
+    target: Target
+    cases: int = 0
+    seconds: float = 0.0
+    found: list[Report] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The finding that each report is about."""
+        return [report.findings[0] for report in self.found]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search. `seed` None: other cases every time (or as the profile says)."""
+
+    profile: Profile
+    arch: Arch
+    seed: int | None = None
+    defect: str | None = None
+    shrink: bool = True
+
+
+class Searcher:
+    """Runs hypothesis over a target, in rounds, until the budget is spent."""
+
+    def __init__(
+        self, target: Target, options: Options, budget: Budget, progress: Callable[[Search], None] | None = None
+    ) -> None:
+        self._target, self._options, self._budget = target, options, budget
+        self._progress = progress or (lambda search: None)
+        self._known: dict[Case, Report] = {}
+        self._reported: set[object] = set()
+        self._smallest: Report | None = None
+        self.search = Search(target)
+
+    def run(self) -> Search:
+        """Search; a KeyboardInterrupt leaves what was found so far in `search` and goes on to the caller."""
+        began = time.monotonic()
+        try:
+            for number in self._rounds():
+                self._round(number)
+                if self._smallest is not None:
+                    self._keep_smallest()
+                    if self._options.profile.stop_at_first:
+                        break
+            self.search.complete = True
+        finally:
+            if self._smallest is not None:
+                self._keep_smallest()
+            self.search.seconds = time.monotonic() - began
+        return self.search
+
+    def _rounds(self) -> Iterator[int]:
+        number = 0
+        while not self._budget.spent:
+            before = self.search.cases
+            yield number
+            number += 1
+            if self.search.cases == before and self._smallest is None:
+                return  # the strategy has nothing new to offer
+
+    def _round(self, number: int) -> None:
+        options = self._options
+        size = _ROUND if self._budget.cases is None else min(_ROUND, self._budget.cases)
+        # A derandomized profile takes its seed from the number of the round, so that rounds differ and runs do not.
+        fixed = options.seed if options.seed is not None else 0 if options.profile.derandomize else None
+        database = None
+        if options.profile.keep and options.seed is None and options.defect is None:
+            database = DirectoryBasedExampleDatabase(DATABASE / self._target.name)
+
+        @settings(
+            hypothesis_settings(options.profile, database),
+            max_examples=max(size, 1),
+            derandomize=False,
+            verbosity=Verbosity.quiet,
+            phases=_phases(options.shrink),
+            report_multiple_bugs=False,
+        )
+        @given(self._target.cases())
+        def search(case: Case) -> None:
+            self._try(case)
+
+        if fixed is not None:
+            search = seed(fixed + number)(search)
+        try:
+            search()
+        except FindingError:
+            pass  # the report is in self._smallest
+
+    def _try(self, case: Case) -> None:
+        report = self._known.get(case)
+        if report is None:
+            if self._budget.spent:
+                return
+            report = examine_case(self._target, case, self._options.arch, self._options.defect)
+            if self._budget.cases is not None and self._smallest is None:
+                self._budget.cases -= 1
+            if self._smallest is None:
+                self.search.cases += 1
+            self._progress(self.search)
+        fresh = [f for f in report.findings if f.key not in self._reported]
+        if not fresh:
+            return
+        # Remembered, so that a case that has failed fails again when hypothesis asks after the time is up.
+        self._known[case] = report
+        self._smallest = Report(
+            report.target, case, report.arch, (fresh[0], *(f for f in report.findings if f is not fresh[0])),
+            report.runs, report.defect,
+        )  # fmt: skip
+        self._smallest.raise_first()
+
+    def _keep_smallest(self) -> None:
+        assert self._smallest is not None
+        self.search.found.append(self._smallest)
+        self._reported |= {finding.key for finding in self._smallest.findings}
+        self._smallest = None
+
+
+def _phases(shrink: bool) -> tuple[object, ...]:
+    from hypothesis import Phase
+
+    return (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, *([Phase.shrink] if shrink else []))
+
+
+def run_campaign(
+    targets: Sequence[Target],
+    options: Options,
+    seconds: float | None,
+    cases: int | None,
+    progress: Callable[[Search], None],
+    searches: list[Search],
+) -> Iterator[Search]:
+    """Search the targets one after the other; what one leaves of its share of the time goes to the next.
+
+    `searches` gets each search as it begins, so that an interrupted campaign can tell what it did.
+    """
+    began = time.monotonic()
+    for place, target in enumerate(targets):
+        share = None
+        if seconds is not None:
+            share = max(seconds - (time.monotonic() - began), 0) / (len(targets) - place)
+        limit = cases if cases is not None or seconds is not None else options.profile.cases
+        searcher = Searcher(target, options, Budget(share, limit), progress)
+        searches.append(searcher.search)
+        yield searcher.run()

@@ -1,0 +1,170 @@
+"""`mem`, as a target sees it: named tensors in guarded memory, filled from the case."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import UsageError
+from ..formats import MXFP4
+from ..memory import PLAIN, Layout, Memory, Poison, Role
+from ..oracle import generate
+from .case import Case
+
+_INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A guarded MXFP4 matrix: `codes` uint8 [rows, k/2], low nibble first, `scales` uint8 E8M0 [rows, k/32].
+
+    `mx` is the same data in numpy, for the oracle.
+    """
+
+    codes: torch.Tensor
+    scales: torch.Tensor
+    mx: MXFP4
+
+
+class CaseMemory(Memory):
+    """The memory of one run of a case.
+
+    The data depend on the case and on a tensor's name alone, so every run of a case sees the same; `cache` keeps them
+    between runs. `layouts` says which layouts a tensor may take: `PLAIN` for kernels that assume contiguous tensors
+    (the default), `ROWS` for those that take a row stride, `STRIDED` for those that take all strides.
+    """
+
+    def __init__(self, case: Case, poison: Poison, cache: dict[str, Any]) -> None:
+        super().__init__(poison)
+        self.case = case
+        self._cache = cache
+        self.expectations: dict[str, tuple[torch.Tensor, Any]] = {}
+        self.outputs: dict[str, torch.Tensor] = {}
+        self.originals: dict[str, np.ndarray[Any, Any]] = {}
+
+    def mxfp4(self, name: str, shape: tuple[int, int], layouts: Sequence[Layout] = PLAIN) -> Operand:
+        """An MXFP4 input of the case's data regime. The scales are called `<name>_scales`.
+
+        Raises UsageError when k is no multiple of 32.
+        """
+        rows, k = shape
+        if k % 32:
+            raise UsageError(f"mem.mxfp4({name!r}, shape={shape}): allowed is a k that is a multiple of 32")
+        mx = self._cached(name, lambda rng: generate.mxfp4(self.case.regime, rows, k, rng))
+        codes = self.input(name, torch.from_numpy(mx.codes.copy()), layouts)
+        scales = self.input(f"{name}_scales", torch.from_numpy(mx.scales.copy()), layouts)
+        return Operand(codes, scales, mx)
+
+    def tensor(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
+    ) -> torch.Tensor:
+        """An input of the case's data regime (float16, bfloat16, float32), or of any values (integers)."""
+        if dtype in (torch.float16, torch.bfloat16, torch.float32):
+            kind = str(dtype).removeprefix("torch.")
+            values = self._cached(
+                name,
+                lambda rng: torch.from_numpy(generate.dense(self.case.regime, shape, kind, rng)).to(dtype),
+            )
+        elif dtype in _INTEGER_DTYPES:
+            info = torch.iinfo(dtype)
+            return self.integers(name, shape, info.min, info.max, dtype, layouts)
+        else:
+            allowed = "float16, bfloat16, float32 and the integers; give other data to mem.input"
+            raise UsageError(f"mem.tensor({name!r}, dtype={dtype}): allowed are {allowed}")
+        return self.input(name, values, layouts)
+
+    def integers(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        low: int,
+        high: int,
+        dtype: torch.dtype = torch.int32,
+        layouts: Sequence[Layout] = PLAIN,
+    ) -> torch.Tensor:
+        """An input of integers from `low` to `high`, both included: indices, lengths."""
+        if low > high:
+            raise UsageError(f"mem.integers({name!r}, low={low}, high={high}): allowed is low <= high")
+
+        def make(rng: np.random.Generator) -> torch.Tensor:
+            return torch.from_numpy(rng.integers(low, high, shape, endpoint=True)).to(dtype)
+
+        return self.input(name, self._cached(name, make), layouts)
+
+    def input(
+        self, name: str, values: Any, layouts: Sequence[Layout] = PLAIN, undefined: Any = None
+    ) -> torch.Tensor:
+        """An input that holds a copy of a tensor or array. It must not change while the target runs.
+
+        `undefined` bool [*shape] marks elements whose content the contract leaves open, such as padding: they are
+        poison, and the outputs must not depend on them. Raises UsageError when it has another shape.
+        """
+        values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+        region = self.place(name, Role.INPUT, values, self._layout(name, layouts))
+        if undefined is not None:
+            mask = np.asarray(undefined)
+            if mask.shape != region.shape or mask.dtype != bool:
+                raise UsageError(
+                    f"mem.input({name!r}, undefined={mask.dtype} {mask.shape}): allowed is bool {region.shape}"
+                )
+            region.forget(mask, self.poison)
+        self.originals[region.name] = region.bits()
+        return region.tensor
+
+    def output(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        layouts: Sequence[Layout] = PLAIN,
+        fill: float | None = None,
+    ) -> torch.Tensor:
+        """An output, which the target must write wholly; `fill` gives it a value first (a buffer that is added to)."""
+        region = self.empty(name, Role.OUTPUT, tuple(shape), dtype, self._layout(name, layouts))
+        tensor = region.tensor
+        if fill is not None:
+            tensor.fill_(fill)
+            region.seal()
+        self.outputs[region.name] = tensor
+        return tensor
+
+    def scratch(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
+    ) -> torch.Tensor:
+        """Uninitialised working memory: what is left in it does not matter, what is read before it is written does."""
+        return self.empty(name, Role.SCRATCH, tuple(shape), dtype, self._layout(name, layouts)).tensor
+
+    def expect(self, tensor: torch.Tensor, expected: Any) -> None:
+        """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of exact values.
+
+        The tensor may be an output of `mem` or one that the code under test returned. Raises UsageError when the shapes
+        differ or nothing is given.
+        """
+        shape = getattr(expected, "shape", None)
+        if shape is None or tuple(shape) != tuple(tensor.shape):
+            raise UsageError(
+                f"mem.expect(tensor, expected={type(expected).__name__} of shape {shape}): allowed is what has the "
+                f"tensor's shape, {tuple(tensor.shape)}"
+            )
+        name = self.region_of(tensor, "result").name
+        self.expectations[name] = (tensor, expected)
+
+    def _layout(self, name: str, layouts: Sequence[Layout]) -> Layout:
+        if self.case.layout == 0:
+            return layouts[0]
+        return layouts[_hash(f"{name}/{self.case.layout}") % len(layouts)]
+
+    def _cached(self, name: str, make: Any) -> Any:
+        if name not in self._cache:
+            self._cache[name] = make(np.random.default_rng([self.case.seed, _hash(name)]))
+        return self._cache[name]
+
+
+def _hash(text: str) -> int:
+    """The same in every process, unlike hash()."""
+    return zlib.crc32(text.encode())

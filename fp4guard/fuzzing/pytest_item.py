@@ -1,0 +1,31 @@
+"""A target as a test function of hypothesis, for pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, given, settings
+
+from ..ttir import parse_arch
+from .case import Case
+from .examine import examine_case
+from .target import Target
+
+
+def test_function(target: Target, arch: str) -> Callable[[], None]:
+    """A test of hypothesis under the profile that is loaded; its exceptions carry the report of the minimal case."""
+    found = parse_arch(arch)
+
+    # deadline: the first call of a specialisation compiles it.
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    @given(target.cases())
+    def run(case: Case) -> None:
+        examine_case(target, case, found).raise_first()
+
+    run.__name__ = run.__qualname__ = target.name
+    run.__doc__ = target.function.__doc__
+    run.__module__ = target.function.__module__
+    return run  # type: ignore[no-any-return]
+
+
+test_function.__test__ = False  # type: ignore[attr-defined]

@@ -1,0 +1,135 @@
+"""Does fp4guard find what it must, and nothing else? Every planted defect and every control, fuzzed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from .. import included
+from ..errors import UsageError
+from ..ttir import Arch, parse_arch
+from .campaign import Budget, Options, Search, Searcher
+from .case import Case
+from .defects import Control, Defect, check_present
+from .loading import controls_of, defects_of, folder_of, load_targets, with_defect
+from .profiles import PROFILES
+from .target import Target
+
+
+@dataclass(frozen=True)
+class DefectRow:
+    """What became of a defect. `kind` is the finding's, `cases` how many it took."""
+
+    id: str
+    target: str
+    found: bool
+    kind: str | None
+    cases: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it came out as it must."""
+        return self.found
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """What became of a control. `cases` counts those in which its trick mattered."""
+
+    id: str
+    target: str
+    clean: bool
+    cases: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether it came out as it must: clean, and tried."""
+        return self.clean and self.cases > 0
+
+
+@dataclass
+class Selftest:
+    """The run of `fp4guard defects`; `rows` grow as it goes.
+
+    Raises UsageError when `family` or one of `ids` names nothing.
+    """
+
+    family: str | None
+    ids: tuple[str, ...]
+    max_cases: int
+    seed: int
+    arch: str
+    rows: list[DefectRow | ControlRow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._arch: Arch = parse_arch(self.arch)
+        families = included.families()
+        if self.family is not None:
+            wanted = self.family.removeprefix("kernels.")
+            if wanted not in families:
+                raise UsageError(f"--target {self.family!r}: allowed are {', '.join(families)}")
+            families = [wanted]
+        chosen = [(family, item) for family in families for item in (*defects_of(family), *controls_of(family))]
+        known = [item.id for _, item in chosen]
+        if unknown := [i for i in self.ids if i not in known]:
+            raise UsageError(f"--id {unknown[0]!r}: allowed are {', '.join(dict.fromkeys(known))}")
+        self._chosen = [(family, item) for family, item in chosen if not self.ids or item.id in self.ids]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row came out as it must."""
+        return len(self.rows) == len(self._chosen) and all(row.passed for row in self.rows)
+
+    def run(self) -> Iterator[DefectRow | ControlRow]:
+        """Fuzz one defect or control after the other."""
+        for family, item in self._chosen:
+            row = self._defect(family, item) if isinstance(item, Defect) else self._control(family, item)
+            self.rows.append(row)
+            yield row
+
+    def _defect(self, family: str, defect: Defect) -> DefectRow:
+        cases, seconds, kind = 0, 0.0, None
+        for target in load_targets(f"kernels.{family}"):
+            search = self._search(with_defect(target, defect.id), defect.id)
+            cases, seconds = cases + search.cases, seconds + search.seconds
+            kinds = [finding.kind for report in search.found for finding in report.findings]
+            kind = next((k for k in kinds if k in defect.kinds), None)
+            if kind is not None:
+                break
+        return DefectRow(defect.id, family, kind is not None, kind, cases, round(seconds, 3))
+
+    def _control(self, family: str, control: Control) -> ControlRow:
+        check_present(control, folder_of(family))
+        clean, exercised = True, 0
+        for target in load_targets(f"kernels.{family}"):
+            tried: list[Case] = []
+            search = self._search(_recording(target, tried), None)
+            clean &= not search.found
+            exercised += sum(control.exercised(case.arguments) for case in tried)
+        return ControlRow(control.id, family, clean, exercised)
+
+    def _search(self, target: Target, defect: str | None) -> Search:
+        # Not derandomized, but seeded: a row of the table can be had again. Not shrunk: what counts is how soon.
+        profile = replace(PROFILES["dev"], keep=False)
+        options = Options(profile, self._arch, self.seed, defect, shrink=False)
+        return Searcher(target, options, Budget(cases=self.max_cases)).run()
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"defects": [...], "controls": [...]}`."""
+        return {
+            "defects": [asdict(row) for row in self.rows if isinstance(row, DefectRow)],
+            "controls": [asdict(row) for row in self.rows if isinstance(row, ControlRow)],
+        }
+
+
+def _recording(target: Target, tried: list[Case]) -> Target:
+    """The same target, which keeps the cases that it is run with."""
+
+    def function(mem: Any, **arguments: Any) -> None:
+        if mem.case not in tried[-1:]:
+            tried.append(mem.case)
+        target.function(mem, **arguments)
+
+    return replace(target, function=function)

@@ -1,0 +1,123 @@
+"""What arguments are drawn from: `dims()` with its taste for edges, and any strategy of hypothesis."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ..errors import UsageError
+
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 31, 37, 61, 97, 101, 127, 131, 257)
+
+#: Without a tile to go by, sizes go up to this many units.
+_DEFAULT_MAX = 160
+
+#: A number, or a function of other arguments by their names.
+Size = int | Callable[..., int]
+
+
+@dataclass(frozen=True, slots=True)
+class Dims:
+    """A dimension's sizes; `dims` makes it, and its tile and maximum may depend on arguments drawn before."""
+
+    tile: Size | None
+    multiple_of: int
+    min: int
+    max: Size | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The arguments that the tile and the maximum are computed from."""
+        return tuple({name: None for size in (self.tile, self.max) for name in _parameters(size)})
+
+    def resolve(self, drawn: Mapping[str, Any]) -> SearchStrategy[int]:
+        """The strategy, given the arguments that `needs` names."""
+        tile, most = (
+            size(**{name: drawn[name] for name in _parameters(size)}) if callable(size) else size
+            for size in (self.tile, self.max)
+        )
+        unit = self.multiple_of
+        top = most if most is not None else max(3 * tile, unit) if tile else _DEFAULT_MAX * unit
+        least = -(-self.min // unit) * unit
+        top = max(top // unit * unit, least)
+        edges = sorted(n for n in _edges(tile, unit) if least <= n <= top)
+        anything = st.integers(least // unit, top // unit).map(lambda units: units * unit)
+        # Hypothesis shrinks towards the first alternative and towards small numbers: both mean a small size.
+        return st.sampled_from(edges) | anything if edges else anything
+
+
+def _edges(tile: int | None, unit: int) -> set[int]:
+    """Sizes at which kernels break: 1, primes, and both sides of one tile and two.
+
+    With `multiple_of`, the neighbours are one unit away: a multiple of the group that is no multiple of the tile.
+    """
+    sizes = {unit} | {prime * unit for prime in _PRIMES}
+    if tile is not None:
+        for tiles in (tile // 2, tile, 2 * tile, 3 * tile):
+            whole = tiles // unit * unit
+            sizes |= {whole - unit, whole, whole + unit}
+    return sizes
+
+
+def _parameters(size: Size | None) -> tuple[str, ...]:
+    return tuple(inspect.signature(size).parameters) if callable(size) else ()
+
+
+def dims(
+    *, tile: Size | None = None, multiple_of: int = 1, min: int | None = None, max: Size | None = None
+) -> Dims:
+    """Sizes of a dimension, edges first: 1, primes, tile - 1, tile, tile + 1, 2 * tile - 1, ...
+
+    `tile`: the kernel's block size along this dimension, or a function of other arguments by their names
+    (`tile=lambda config: CONFIGS[config].block_k`). `multiple_of`: only its multiples are drawn. `min` (default: one
+    unit) and `max` (default: three tiles, or 160 units without a tile; a function too, if need be) are inclusive.
+
+    Raises UsageError when a number is below 1 (`min`: below 0) or no size is left.
+    """
+    for name, value in (("multiple_of", multiple_of), ("tile", tile), ("max", max)):
+        if isinstance(value, int) and value < 1:
+            raise UsageError(f"dims({name}={value}): allowed are integers of 1 or more")
+    least = multiple_of if min is None else min
+    if least < 0:
+        raise UsageError(f"dims(min={min}): allowed are integers of 0 or more")
+    if isinstance(max, int) and max // multiple_of * multiple_of < least:
+        raise UsageError(f"dims(min={least}, max={max}, multiple_of={multiple_of}): no size is left")
+    return Dims(tile, multiple_of, least, max)
+
+
+def draw_arguments(
+    draw: Callable[[SearchStrategy[Any]], Any], recipes: Mapping[str, Dims | SearchStrategy[Any]]
+) -> dict[str, Any]:
+    """Draw every argument, those that others need first; the result keeps the order of `recipes`."""
+    drawn: dict[str, Any] = {}
+    for name in drawing_order(recipes):
+        recipe = recipes[name]
+        drawn[name] = draw(recipe.resolve(drawn) if isinstance(recipe, Dims) else recipe)
+    return {name: drawn[name] for name in recipes}
+
+
+def drawing_order(recipes: Mapping[str, Any]) -> Sequence[str]:
+    """Names so that each comes after those its sizes need; UsageError for an unknown name or a circle."""
+    order: list[str] = []
+    waiting = dict.fromkeys(recipes)
+    while waiting:
+        ready = [n for n in waiting if all(need in order for need in _needs(recipes[n]))]
+        if not ready:
+            name = next(iter(waiting))
+            raise UsageError(
+                f"dims({name}): its sizes need {', '.join(_needs(recipes[name]))}; allowed are the names of other "
+                f"arguments ({', '.join(recipes)}) that do not need it in turn"
+            )
+        for name in ready:
+            order.append(name)
+            del waiting[name]
+    return order
+
+
+def _needs(recipe: Any) -> tuple[str, ...]:
+    return recipe.needs if isinstance(recipe, Dims) else ()

@@ -1,0 +1,103 @@
+"""Targets: fuzzable functions with the strategies of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ..errors import UsageError
+from ..oracle import REGIMES
+from .case import LAYOUT_SEEDS, Case
+from .strategies import Dims, draw_arguments, drawing_order
+
+#: Names that a case or `examine` uses itself.
+_RESERVED = ("mem", "target", "arch", "defect", "seed", "regime", "layout")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A function `(mem, **arguments)` that runs the code under test once, and says what it expects of it.
+
+    `recipes` are the strategies of its arguments, in the function's order; `choices` the values of those that are drawn
+    from a list.
+    """
+
+    function: Callable[..., None]
+    recipes: dict[str, Dims | SearchStrategy[Any]]
+    choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    @property
+    def file(self) -> Path:
+        return Path(self.function.__code__.co_filename)
+
+    def cases(self) -> SearchStrategy[Case]:
+        """Strategy of the target's cases."""
+
+        @st.composite
+        def draw_case(draw: Any) -> Case:
+            arguments = draw_arguments(draw, self.recipes)
+            regime = draw(st.sampled_from(list(REGIMES)))
+            layout = draw(st.integers(0, LAYOUT_SEEDS - 1))
+            return Case(arguments, draw(st.integers(0, 2**16 - 1)), regime, layout)
+
+        return draw_case()
+
+    def check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        """Raise UsageError unless exactly the target's arguments are given."""
+        if set(arguments) != set(self.recipes):
+            given, wanted = ", ".join(arguments) or "none", ", ".join(self.recipes) or "none"
+            raise UsageError(f"arguments of {self.name}: given are {given}; needed are {wanted}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, with a memory of one's own."""
+        return self.function(*args, **kwargs)
+
+
+def fuzz(**recipes: Dims | SearchStrategy[Any] | Sequence[Any]) -> Callable[[Callable[..., None]], Target]:
+    """Make a target of a function `(mem, **arguments)`.
+
+    Each argument is drawn from `dims(...)`, from a strategy of hypothesis, or from a sequence of values. The function
+    is called several times per case, with the same inputs and different poison; it must run the code under test
+    once, and depend on nothing but its arguments. The same object is a pytest test, if its name starts as a test's does.
+
+    Raises UsageError when arguments and signature do not fit together.
+    """
+
+    def decorate(function: Callable[..., None]) -> Target:
+        wanted = list(inspect.signature(function).parameters)
+        if wanted[:1] != ["mem"]:
+            raise UsageError(f"@fuzz def {function.__name__}({', '.join(wanted)}): the first parameter must be mem")
+        if set(wanted[1:]) != set(recipes):
+            raise UsageError(
+                f"@fuzz({', '.join(recipes)}) def {function.__name__}({', '.join(wanted)}): a strategy is needed for "
+                "every parameter but mem, and for no other"
+            )
+        for name in wanted[1:]:
+            if name in _RESERVED:
+                raise UsageError(f"@fuzz({name}=...): the names {', '.join(_RESERVED)} are taken")
+        choices = {n: tuple(v) for n, v in recipes.items() if isinstance(v, Sequence) and not isinstance(v, str)}
+        target = Target(function, {name: _recipe(name, recipes[name]) for name in wanted[1:]}, choices)
+        drawing_order(target.recipes)
+        return target
+
+    return decorate
+
+
+def _recipe(name: str, value: Any) -> Dims | SearchStrategy[Any]:
+    if isinstance(value, (Dims, SearchStrategy)):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        return st.sampled_from(list(value))
+    raise UsageError(
+        f"@fuzz({name}={value!r}): allowed are dims(...), a strategy of hypothesis, or a list of values"
+    )

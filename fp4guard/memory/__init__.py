@@ -1,0 +1,25 @@
+"""Guarded memory: regions, red zones, poison, layouts, and the interception of torch's allocations."""
+
+from .intercept import GuardAllocations
+from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
+from .memory import Memory
+from .poison import ALL_ONES, ORDINARY, Poison
+from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
+
+__all__ = [
+    "ADDRESSABLE",
+    "ALL_ONES",
+    "CONTIGUOUS",
+    "DEFINED",
+    "INITIALISED",
+    "ORDINARY",
+    "PLAIN",
+    "ROWS",
+    "STRIDED",
+    "GuardAllocations",
+    "Layout",
+    "Memory",
+    "Poison",
+    "Region",
+    "Role",
+]

@@ -1,0 +1,59 @@
+"""How a tensor may lie in memory: the variants that a target which takes strides is run with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to place a tensor. Units are elements.
+
+    `row_gap`: guard elements behind each row (the last dimension of storage); `offset`: elements between the start of
+    the storage and the tensor's first element; `transposed`: the last two dimensions change places in storage.
+    """
+
+    name: str
+    row_gap: int = 0
+    offset: int = 0
+    transposed: bool = False
+
+    def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Strides in elements of a tensor of that shape."""
+        order = list(range(len(shape)))
+        if self.transposed and len(shape) >= 2:
+            order[-2:] = order[-1], order[-2]
+        strides = [0] * len(shape)
+        step = 1
+        for place, dim in enumerate(reversed(order)):
+            strides[dim] = step
+            step *= max(shape[dim], 1)
+            if place == 0 and len(shape) >= 2:
+                step += self.row_gap
+        return tuple(strides)
+
+
+CONTIGUOUS = Layout("contiguous")
+#: A base that is not the start of an allocation, yet as aligned as torch's own slices of whole rows usually are.
+OFFSET = Layout("offset", offset=16)
+#: 16 elements keep rows aligned, 5 (a prime) take the alignment away.
+PADDED_ROWS = Layout("padded rows", row_gap=16)
+ODD_ROWS = Layout("odd rows", row_gap=5)
+ODD_OFFSET = Layout("odd offset", row_gap=5, offset=3)
+TRANSPOSED = Layout("transposed", transposed=True)
+TRANSPOSED_PADDED = Layout("transposed, padded", row_gap=7, transposed=True)
+
+#: For a kernel that assumes contiguous tensors.
+PLAIN = (CONTIGUOUS, OFFSET)
+#: For a kernel that takes the row stride and assumes that a row is contiguous.
+ROWS = (*PLAIN, PADDED_ROWS, ODD_ROWS, ODD_OFFSET)
+#: For a kernel that takes every stride.
+STRIDED = (*ROWS, TRANSPOSED, TRANSPOSED_PADDED)
+
+
+def span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from the first to the one past the last; 0 for an empty tensor."""
+    if math.prod(shape) == 0:
+        return 0
+    return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides))

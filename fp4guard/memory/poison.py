@@ -1,0 +1,80 @@
+"""What stands where nothing defined was written: the bytes of red zones, of fresh memory and of undefined lanes.
+
+A run has one poison. Two runs that differ only in poison must give the same outputs, so the patterns are chosen to
+differ in what they do: all ones is NaN for every float format and for an E8M0 scale, and -1 as an index; ordinary
+numbers are finite, non-zero, and in range as an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+#: Element types by width and nature; a pattern has one repeating period for each.
+_BFLOAT16_ONE, _BFLOAT16_STEP = 0x3F80, 0x10
+
+
+def _ordinary(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    """Finite, varied, small: 1, 1.125, ... for floats; 0..3 for integers of 16 bits and more (an index in range).
+
+    One-byte integers are mostly codes and scales: 0x7D..0x81 are E8M0 scales near 1.
+    """
+    if dtype == torch.bfloat16:
+        return (_BFLOAT16_ONE + _BFLOAT16_STEP * np.arange(7)).astype(np.uint16).view(np.uint8)
+    if dtype.is_floating_point and dtype.itemsize > 1:
+        return (1 + np.arange(7) / 8).astype(_numpy_float(dtype)).view(np.uint8)
+    if dtype.itemsize == 1:
+        return np.array([0x7F, 0x7E, 0x80, 0x7D, 0x81], np.uint8) if dtype is not torch.bool else _ONE
+    if dtype.is_complex:
+        return np.arange(1, 8, dtype=np.float32).view(np.uint8)
+    return (np.arange(7) % 4).astype(f"i{dtype.itemsize}").view(np.uint8)
+
+
+_ONE = np.array([1], np.uint8)
+
+
+def _numpy_float(dtype: torch.dtype) -> str:
+    return f"f{dtype.itemsize}"
+
+
+def _all_ones(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    return np.full(1, 0xFF, np.uint8) if dtype is not torch.bool else _ONE * 0
+
+
+_PATTERNS = {"all ones": _all_ones, "ordinary numbers": _ordinary}
+
+
+@dataclass(frozen=True)
+class Poison:
+    """The poison of one run: a pattern, and for single sites of the program another one.
+
+    A site is an operation of a compiled kernel; anything hashable will do.
+    """
+
+    pattern: str
+    exceptions: Mapping[Any, str] = field(default_factory=dict)
+
+    def at(self, site: Any, pattern: str) -> Poison:
+        """The same poison, but `pattern` for what the operation `site` leaves undefined."""
+        return replace(self, exceptions={**self.exceptions, site: pattern})
+
+    def fill(self, storage: np.ndarray[Any, Any], dtype: torch.dtype) -> None:
+        """Fill bytes with the pattern for elements of `dtype`, in phase with the start of the storage."""
+        period = _PATTERNS[self.pattern](dtype)
+        if len(period) == 1:
+            storage.fill(period[0])
+        else:
+            storage[:] = np.resize(period, len(storage))
+
+    def lane(self, site: Any, dtype: torch.dtype) -> bytes:
+        """The bytes of one undefined element of `dtype` at a site."""
+        pattern = self.exceptions.get(site, self.pattern)
+        return np.resize(_PATTERNS[pattern](dtype), dtype.itemsize).tobytes()
+
+
+ALL_ONES = Poison("all ones")
+ORDINARY = Poison("ordinary numbers")

@@ -1,0 +1,178 @@
+"""One guarded buffer: its bytes, its red zones, and the shadow that says what each byte is."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+
+from .layouts import CONTIGUOUS, Layout, span
+from .poison import Poison
+
+#: Bits of a shadow byte. A byte of a red zone or of a gap between rows has neither.
+ADDRESSABLE, INITIALISED = 1, 2
+DEFINED = ADDRESSABLE | INITIALISED
+
+#: Red zones are at least this wide, and storage starts at this alignment, as CUDA's allocator's does.
+ALIGNMENT = 256
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Role(Enum):
+    """Whose buffer it is."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    SCRATCH = "scratch"
+    FOREIGN = "not guarded"
+
+
+class Region:
+    """A buffer with its shadow.
+
+    `storage` uint8 [n] holds the red zones too; `shadow` uint8 [n] says of each byte whether it belongs to an element
+    (ADDRESSABLE) and whether something defined was written to it (INITIALISED). `base` is the byte offset of the
+    tensor's first element in `storage`; `first` and `last` bound the addressable bytes.
+
+    `dense` means that no gap lies between `first` and `last`. `sealed` means that all addressable bytes are
+    initialised. Both only save work.
+    """
+
+    __slots__ = (
+        "_views", "base", "dense", "dtype", "first", "keep", "last", "name", "role", "sealed", "shadow", "shape",
+        "storage", "strides",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, role: Role, storage: Bytes, dtype: torch.dtype, shape: tuple[int, ...],
+        strides: tuple[int, ...], base: int,
+    ) -> None:  # fmt: skip
+        self.name, self.role, self.storage, self.dtype = name, role, storage, dtype
+        self.shape, self.strides, self.base = shape, strides, base
+        self.first, self.last = base, base + span(shape, strides) * dtype.itemsize
+        self.shadow: Bytes = np.zeros(len(storage), np.uint8)
+        self.elements(self.shadow)[...] = ADDRESSABLE
+        self.dense = bool(self.shadow[self.first : self.last].all())
+        self.sealed = False
+        self.keep: Any = None
+        self._views: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+
+    def elements(self, storage: Bytes) -> np.ndarray[Any, Any]:
+        """The bytes of `storage` (or of the shadow) that are the tensor's, as [*shape, itemsize]."""
+        size = self.dtype.itemsize
+        return np.lib.stride_tricks.as_strided(
+            storage[self.base :],
+            shape=(*self.shape, size),
+            strides=(*(stride * size for stride in self.strides), 1),
+        )
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The guarded tensor itself; a view of `storage`."""
+        size = self.dtype.itemsize
+        whole = torch.from_numpy(self.storage).view(self.dtype)
+        return whole.as_strided(self.shape, self.strides, self.base // size)
+
+    @property
+    def address(self) -> int:
+        """The machine address of `storage`."""
+        return int(self.storage.ctypes.data)
+
+    def view(self, array: str, width: int) -> np.ndarray[Any, Any]:
+        """`storage` or `shadow` as unsigned integers of `width` bytes."""
+        key = (array, width)
+        found = self._views.get(key)
+        if found is None:
+            found = self._views[key] = getattr(self, array).view(f"u{width}")
+        return found
+
+    def seal(self) -> None:
+        """Mark every element as initialised."""
+        self.elements(self.shadow)[...] = DEFINED
+        self.sealed = True
+
+    def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
+        """Make elements (bool [*shape]) uninitialised again: poison, and reading them is noted."""
+        fresh = np.empty_like(self.storage)
+        poison.fill(fresh, self.dtype)
+        self.elements(self.storage)[mask] = self.elements(fresh)[mask]
+        self.elements(self.shadow)[mask] = ADDRESSABLE
+        self.sealed = self.sealed and not mask.any()
+
+    def bits(self) -> np.ndarray[Any, Any]:
+        """A copy of the elements' bytes, [*shape, itemsize]."""
+        return self.elements(self.storage).copy()
+
+    def select(self, tensor: torch.Tensor, array: Bytes) -> np.ndarray[Any, Any]:
+        """The bytes of `storage` or `shadow` that belong to a view of the region's tensor, [*shape, itemsize]."""
+        size = tensor.dtype.itemsize
+        return np.lib.stride_tricks.as_strided(
+            array[tensor.data_ptr() - self.address :] if tensor.numel() else array,
+            shape=(*tensor.shape, size),
+            strides=(*(stride * size for stride in tensor.stride()), 1),
+        )
+
+    def uninitialised(self) -> np.ndarray[Any, Any]:
+        """Bool [*shape]: elements with a byte that nothing defined was written to."""
+        if self.sealed:
+            return np.zeros(self.shape, bool)
+        return (self.elements(self.shadow) != DEFINED).any(axis=-1)
+
+    def disturbed(self, poison: Poison) -> np.ndarray[Any, Any]:
+        """Byte offsets in `storage` where a red zone or a gap no longer holds the poison."""
+        if self.role is Role.FOREIGN:
+            return np.zeros(0, np.int64)
+        expected = np.empty_like(self.storage)
+        poison.fill(expected, self.dtype)
+        return np.flatnonzero((self.storage != expected) & (self.shadow == 0))
+
+    def describe(self) -> str:
+        """`uint8 [33, 5] stride (21, 1), guarded`."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        text = f"{dtype} {list(self.shape)}"
+        if self.strides != CONTIGUOUS.strides(self.shape):
+            text += f" stride {self.strides}"
+        return f"{text}, {'not guarded' if self.role is Role.FOREIGN else 'guarded'}"
+
+
+def guarded(
+    name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, poison: Poison
+) -> Region:
+    """Allocate a region of poison with red zones on both sides, and between rows where the layout has gaps."""
+    return guarded_strided(name, role, shape, dtype, layout.strides(shape), layout.offset, poison)
+
+
+def guarded_strided(
+    name: str,
+    role: Role,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    strides: tuple[int, ...],
+    offset: int,
+    poison: Poison,
+) -> Region:
+    """As `guarded`, with strides and offset given in elements."""
+    size = dtype.itemsize
+    inside = (span(shape, strides) + offset) * size
+    zone = ALIGNMENT * (1 + (shape[-1] * size if shape else 0) // ALIGNMENT)
+    total = 2 * zone + -(-inside // ALIGNMENT) * ALIGNMENT
+    raw = np.empty(total + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    storage = raw[start : start + total]
+    poison.fill(storage, dtype)
+    return Region(name, role, storage, dtype, shape, strides, zone + offset * size)
+
+
+def foreign(name: str, tensor: torch.Tensor) -> Region:
+    """The region of a tensor that fp4guard did not allocate: its whole storage is addressable and initialised."""
+    storage = tensor.untyped_storage()
+    count = storage.nbytes() // tensor.dtype.itemsize
+    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage, 0, (count,), (1,))  # type: ignore[call-overload]
+    array = flat.detach().view(torch.uint8).numpy()
+    region = Region(name, Role.FOREIGN, array, tensor.dtype, (count,), (1,), 0)
+    region.keep = tensor  # the addresses must not be given to another tensor while the region is known
+    region.seal()
+    return region

@@ -1,0 +1,203 @@
+"""When is a sum of products exact in any order, and how far may it be off when it is not?
+
+**Exact.** Let q_ij be a power of two that divides every product a_ik * b_jk. Whatever the order, the tree,
+the split or the fusing, every partial sum is then q times an integer of magnitude at most sum_k |a_ik *
+b_jk| / q. If that is at most 2^p, an accumulator of p significant bits holds every partial sum exactly, no
+rounding ever happens, and there is one right answer:
+
+    sum_k |a_ik * b_jk| <= 2^p * q_ij
+
+q follows from the lowest set bits: the product's lowest bit is the sum of the factors' lowest bits. They
+are kept as minima over groups of 32 columns (the block of MXFP4, so nothing is lost to the scales), and
+q_ij is the least sum over the groups: a (min, +) product. It may be smaller than the true common divisor,
+never larger.
+
+The range has to hold as well: q >= 2^-126 keeps every partial sum a normal float32, safe from flushing, and
+sum |a b| < 2^127 keeps every one finite.
+
+**Bounded.** Where the certificate fails, any order of summation gives |c' - c| <= gamma_K * (|A| |B|^T), with
+gamma_n = n u / (1 - n u): Higham, Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1,
+inequality (3.5). It covers rounded products too (K of them and K - 1 sums, no term passes through more than K
+roundings).
+
+**What a correct kernel may do** beyond that, and what therefore costs certainty here:
+
+- flush subnormals, of an operand, of a product or of a partial sum;
+- apply block scales to the elements before the product, or both to the product, or one after the other. So a
+  scale may meet a number that the other scale would have brought back into range.
+
+What this module does not model is a kernel that rounds its *operands*: float32 through TF32, say. Such a
+kernel agrees on operands that the narrower type holds, as those of the "exact" regime's small integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fp4guard.formats import BLOCK
+from fp4guard.oracle.operand import Bools, Float64, Operand
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """How a kernel adds: a policy, stated by whoever asks for the expected result."""
+
+    bits: int = 24
+    """Significant bits that every partial sum keeps; at most 52."""
+    unit_roundoff: float = 2.0**-24
+    """The largest relative error of one operation."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= REFERENCE_BITS:
+            raise ValueError(f"bits: {self.bits}; allowed are 1 .. {REFERENCE_BITS}")
+
+
+REFERENCE_BITS = 52
+"""Up to here float64's own sums are exact. One bit less than it has: sum |a b| is itself a float64 sum."""
+
+FP32 = Accumulator()
+"""float32, rounded to nearest."""
+FP32_TRUNCATING = Accumulator(24, 2.0**-23)
+"""float32, truncated, as tensor cores do: Fasi, Higham, Mikaitis, Pranesh, PeerJ Comput. Sci. 7:e330, 2021.
+The error of one operation doubles; an exact sum stays exact."""
+FP8_HOPPER = Accumulator(14, 2.0**-13)
+"""The FP8 tensor cores of Ada and Hopper, which keep about 14 bits."""
+
+MIN_NORMAL = 2.0**-126
+FRAGILE = 2.0**-124
+"""Operands below this may be lost: a scale of 2^-127 is itself a subnormal, and 6 * 2^-127 goes with it."""
+MAX_SUM = 2.0**127
+"""Partial sums from here on may be Inf in float32; the factor of two to its limit covers their rounding."""
+MAX_SCALED = 2.0**117
+"""Block-scaled operands from here on may overflow where their scale meets a group's sum, up to 32 * 36."""
+_MAX_GROUP = 36.0 * BLOCK
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known of the sums: float64 and bool of (rows of a, rows of b), possibly broadcast."""
+
+    bound: Float64
+    """How far a correct accumulator may be from the reference; 0 where certified."""
+    unconstrained: Bools
+    """Where float32 may overflow on the way: nothing is known."""
+
+
+def certify(a: Operand, b: Operand, value: Float64, accumulator: Accumulator = FP32) -> Certificate:
+    """The certificate of `value` = a.values @ b.values.T, computed in float64. ValueError as `gamma`."""
+    if _certified_at_once(a, b, accumulator.bits):
+        nothing = np.broadcast_to(0.0, value.shape)
+        return Certificate(nothing, np.broadcast_to(np.False_, value.shape))
+    magnitude = np.abs(a.values) @ np.abs(b.values).T
+    lowest = lowest_products(a, b)
+    lost = _lost_operands(a, b)
+    overflow = (magnitude >= MAX_SUM) | _scales_overflow(a, b)
+    in_range = (lowest >= -126) & (lost == 0)
+    exact = exact_sums(magnitude, lowest, accumulator.bits) & in_range & ~overflow
+    return Certificate(np.where(exact, 0.0, _bound(a, magnitude, lowest, lost, accumulator)), overflow)
+
+
+def exact_sums(magnitude: Float64, lowest: NDArray[np.int16], accumulator_bits: int = 24) -> Bools:
+    """Where sum |a b| <= 2^p * q: `magnitude` is the sum, float64; `lowest` the exponent of q; p the bits."""
+    # An exponent beyond 900 is that of a sum of zeros, for which every limit will do.
+    limit = np.ldexp(1.0, np.minimum(lowest, 900).astype(np.int32) + accumulator_bits)
+    certified: Bools = magnitude <= limit
+    return certified
+
+
+def lowest_products(a: Operand, b: Operand) -> NDArray[np.int16]:
+    """int16 (rows of a, rows of b): exponents of powers of two that divide all of an output's products."""
+    return _over_groups(np.minimum, a.low, b.low)
+
+
+def fragile(values: Float64) -> Bools:
+    """The elements that a kernel may flush to zero."""
+    small: Bools = (np.abs(values) < FRAGILE) & (values != 0)
+    return small
+
+
+def gamma(n: int, unit_roundoff: float) -> float:
+    """Higham's gamma_n = n u / (1 - n u); ValueError where n u >= 1, where no bound holds."""
+    if n * unit_roundoff >= 1:
+        raise ValueError(
+            f"n: {n}; with unit roundoff {unit_roundoff} allowed are less than {1 / unit_roundoff}"
+        )
+    return n * unit_roundoff / (1 - n * unit_roundoff)
+
+
+def _certified_at_once(a: Operand, b: Operand, bits: int) -> bool:
+    # One comparison for the whole matrix, with the extremes of everything. Certified inputs usually pass
+    # it, and then neither |A| @ |B| nor the group loop is needed.
+    lowest_a, lowest_b = (int(operand.low.min(initial=900)) for operand in (a, b))
+    largest_sum = a.values.shape[1] * a.largest * b.largest
+    return (
+        largest_sum <= 2.0 ** min(bits + lowest_a + lowest_b, 1000)
+        and largest_sum < MAX_SUM
+        and lowest_a + lowest_b >= -126
+        and min(lowest_a, lowest_b) >= -124
+        and not _scales_can_overflow(a, b)
+    )
+
+
+def _bound(
+    a: Operand, magnitude: Float64, lowest: NDArray[np.int16], lost: Float64, accumulator: Accumulator
+) -> Float64:
+    k = a.values.shape[1]
+    bound = gamma(k, accumulator.unit_roundoff) * magnitude + lost
+    # Sums of multiples of q >= 2^-126 are zero or normal, rounded or not. Below, each of up to 2 K
+    # operations can lose less than 2^-126; a product of two scales that is flushed loses its group, less
+    # than 36 * 32 * 2^-126.
+    groups = -(-k // BLOCK)
+    bound += np.where(lowest < -126, (2 * k + groups * _MAX_GROUP) * MIN_NORMAL, 0.0)
+    # The reference is a float64 sum and has an error of its own, unless it is certified at float64's
+    # precision.
+    reference_exact = exact_sums(magnitude, lowest, REFERENCE_BITS)
+    bound += np.where(reference_exact, 0.0, gamma(k, 2.0**-53) * magnitude)
+    return bound * (1 + 2.0**-40)  # the bound, too, was computed in float64: at most 2^20 terms or so
+
+
+def _lost_operands(a: Operand, b: Operand) -> Float64:
+    """What a kernel may lose that flushes operands below FRAGILE: the sum of their products' magnitudes."""
+    lost = np.zeros((len(a.values), len(b.values)))
+    for one, other, transposed in ((a, b, False), (b, a, True)):
+        small = fragile(one.values)
+        if small.any():
+            part = np.where(small, np.abs(one.values), 0.0) @ np.abs(other.values).T
+            lost += part.T if transposed else part
+    return lost
+
+
+def _scales_can_overflow(a: Operand, b: Operand) -> bool:
+    scaled = [operand for operand in (a, b) if operand.scale is not None]
+    if any(operand.largest >= MAX_SCALED for operand in scaled):
+        return True
+    return (
+        len(scaled) == 2 and sum(int(o.scale.max(initial=-127)) for o in scaled if o.scale is not None) > 127
+    )
+
+
+def _scales_overflow(a: Operand, b: Operand) -> Bools:
+    overflow = np.zeros((len(a.values), len(b.values)), np.bool_)
+    if not _scales_can_overflow(a, b):
+        return overflow
+    if a.scale is not None:
+        overflow |= (np.abs(a.values).max(axis=1, initial=0.0) >= MAX_SCALED)[:, None]
+    if b.scale is not None:
+        overflow |= (np.abs(b.values).max(axis=1, initial=0.0) >= MAX_SCALED)[None, :]
+    if a.scale is not None and b.scale is not None:
+        overflow |= _over_groups(np.maximum, a.scale, b.scale) > 127
+    return overflow
+
+
+def _over_groups(extreme: np.ufunc, a: NDArray[np.int16], b: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The (extreme, +) product of (M, groups) and (N, groups), one group at a time in two buffers."""
+    identity = np.int16(16384 if extreme is np.minimum else -16384)
+    result = np.full((len(a), len(b)), identity, np.int16)
+    sums = np.empty_like(result)
+    for left, right in zip(a.T, b.T, strict=True):
+        np.add(left[:, None], right[None, :], out=sums)
+        extreme(result, sums, out=result)
+    return result

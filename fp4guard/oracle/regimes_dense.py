@@ -1,0 +1,84 @@
+"""Data regimes of dense matrices: (rows, k, format, numpy Generator) to float64 values the format holds.
+
+The last axis, of length k, is the one that a product sums over. Each mirrors the MXFP4 regime of its name,
+and the two may meet in one product.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from fp4guard.formats import BLOCK, FloatFormat, round_to
+from fp4guard.oracle.budget import budget, require, top_exponent
+
+Float64 = NDArray[np.float64]
+
+
+def exact(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """Integers up to the certificate's budget (and the format's precision), times one power of two."""
+    require(k, 1)
+    largest = _largest_integer(k, fmt)
+    integers = rng.integers(-largest, largest + 1, (rows, k))
+    return np.ldexp(integers.astype(np.float64), int(rng.integers(-1, 2)) - largest.bit_length() // 2)
+
+
+def wild(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """Numbers of every size, a row's around a size of its own; NaN, Inf, subnormals, +-max in some rows."""
+    highest = math.frexp(fmt.max)[1] - 1
+    centre = rng.normal(0, highest / 5, (rows, 1))
+    width = rng.choice([1, highest / 8, highest / 2], (rows, 1))
+    exponents = np.clip(centre + rng.uniform(-width, width, (rows, k)), fmt.min_exponent - 4, highest)
+    values = np.exp2(exponents) * rng.choice([-1.0, 1.0], (rows, k))
+    kind = rng.integers(0, 16, (rows, 1))
+    one = np.arange(k) == rng.integers(0, max(k, 1), (rows, 1))
+    few = rng.random((rows, k)) < 0.1
+    sign = rng.choice([-1.0, 1.0], (rows, k))
+    values = np.where((kind == 0) & one, np.nan, values)
+    values = np.where((kind == 1) & one, sign * np.inf, values)
+    values = np.where((kind == 2) & one, sign * fmt.max, values)
+    values = np.where(
+        (kind >= 3) & (kind <= 5) & few, sign * fmt.smallest * rng.integers(0, 5, (rows, k)), values
+    )
+    return round_to(values, fmt.name).value
+
+
+def ties(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """Integers whose sums of products are halfway cases of bfloat16 and float16, as `regimes_mx.ties`.
+
+    Here a row draws four successive integers, two of them odd, whose mean puts the sum of the columns that
+    take part near 384 in "small" rows and near 2900 in "large" ones.
+    """
+    taking_part = min(max(k, 1), BLOCK)
+    aim = np.where(rng.random((rows, 1)) < 0.5, 384.0, 2900.0)
+    base = np.rint(np.sqrt(aim / taking_part) - 1.5)
+    require(k, int(base.max(initial=0)) + 3)
+    values = base + rng.integers(0, 4, (rows, k))
+    values = np.where(rng.random((rows, k)) < np.sqrt(taking_part / max(k, 1)), values, 0.0)
+    values = values * rng.choice([-1.0, 1.0], (rows, 1)) * np.exp2(rng.integers(-2, 3, (rows, 1)))
+    return round_to(values, fmt.name).value
+
+
+def zeros(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """The exact regime with most elements, and whole blocks of 32, replaced by +-0."""
+    values = exact(rows, k, fmt, rng)
+    zero_blocks = np.repeat(rng.random((rows, -(-k // BLOCK))) < 0.5, BLOCK, axis=1)[:, :k]
+    zero = zero_blocks | (rng.random((rows, k)) < 0.5)
+    return np.where(zero, np.copysign(0.0, rng.choice([-1.0, 1.0], (rows, k))), values)
+
+
+def maxima(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """One magnitude everywhere, all its bits set; in half of the rows as large as no overflow allows."""
+    require(k, 1)
+    largest = (1 << (_largest_integer(k, fmt) + 1).bit_length() - 1) - 1
+    top = min(top_exponent(k, largest), math.frexp(fmt.max)[1] - largest.bit_length())
+    signs = rng.choice([-1.0, 1.0], (rows, k))
+    values: Float64 = np.ldexp(signs * largest, rng.choice([0, top], (rows, 1)))
+    return values
+
+
+def _largest_integer(k: int, fmt: FloatFormat) -> int:
+    return min(budget(k), 1 << fmt.precision)

@@ -1,0 +1,1 @@
+"""What is told of findings: reproducer scripts and machine-readable summaries."""

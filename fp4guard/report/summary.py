@@ -1,0 +1,60 @@
+"""Results as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..checks import Finding
+from ..fuzzing.campaign import Search
+from ..fuzzing.examine import Report
+from ..fuzzing.loading import spec_of
+
+
+def of_search(search: Search, scripts: dict[int, Path]) -> dict[str, Any]:
+    """One target's search; `scripts` by the id of a report."""
+    return {
+        "target": spec_of(search.target),
+        "cases": search.cases,
+        "seconds": round(search.seconds, 3),
+        "complete": search.complete,
+        "findings": [of_report(report, scripts.get(id(report))) for report in search.found],
+    }
+
+
+def of_report(report: Report, script: Path | None) -> dict[str, Any]:
+    """A report's first finding, with the case that shows it."""
+    case = report.case
+    return {
+        **of_finding(report.findings[0]),
+        "case": {
+            "arguments": dict(case.arguments), "seed": case.seed, "regime": case.regime, "layout": case.layout,
+        },
+        "arch": report.arch,
+        "defect": report.defect,
+        "repro": str(script) if script is not None else None,
+    }  # fmt: skip
+
+
+def of_finding(finding: Finding) -> dict[str, Any]:
+    """The fields of `Finding`."""
+    return {
+        "kind": finding.kind,
+        "tensor": finding.tensor,
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "programs": [list(program) for program in finding.programs],
+        "offset": finding.offset,
+        "message": finding.message,
+    }
+
+
+def of_searches(searches: Sequence[Search], scripts: dict[int, Path]) -> dict[str, Any]:
+    """A whole run of `fp4guard fuzz`."""
+    return {
+        "cases": sum(search.cases for search in searches),
+        "findings": sum(len(search.found) for search in searches),
+        "targets": [of_search(search, scripts) for search in searches],
+    }

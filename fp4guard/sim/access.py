@@ -1,0 +1,199 @@
+"""Loads and stores against shadow memory: every lane is checked, start to last byte, before it happens.
+
+The common case is decided by a minimum, a maximum and one look at the shadow; only when that fails are lanes looked
+at one by one. Lanes that fail are reported and then read poison, or write nothing, so that one run shows all that is
+wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..memory import ADDRESSABLE, DEFINED, Region, Role
+from .addresses import REGION_SHIFT, base_address
+from .elements import Array
+from .machine import Machine
+from .trace import Site
+
+
+def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Array | None) -> Array:
+    """Read one element per lane. A lane that the mask switches off gets `other`, or poison where there is none."""
+    live = _live(m, mask, address.ndim)
+    raw = _load_fast(m, site, address, live)
+    value = site.element.load(raw) if raw is not None else _load_lanes(m, site, address, live)
+    if mask is None or mask.all():
+        return value
+    if other is None:
+        off = ~mask if m.active is None else ~mask & m.spread(m.active, mask.ndim)
+        if off.any():
+            m.report("undefined-lane", site, m.region_at(address)[0], None, np.nonzero(off)[0])
+        other = m.poison(site)
+    return np.where(mask, value, other)
+
+
+def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | None) -> None:
+    """Write one element per lane that the mask leaves on."""
+    live = _live(m, mask, address.ndim)
+    if live is not None and not live.any():
+        return
+    shapes = [address.shape, value.shape] + ([live.shape] if live is not None else [])
+    shape = np.broadcast_shapes(*shapes)
+    address, value = np.broadcast_to(address, shape), np.broadcast_to(value, shape)
+    if live is None or live.all():
+        lanes, address, value = None, address.reshape(-1), value.reshape(-1)
+    else:
+        lanes = np.flatnonzero(np.broadcast_to(live, shape))
+        address, value = address.reshape(-1)[lanes], value.reshape(-1)[lanes]
+    raw = site.element.store(value)
+    for region, offset, chosen in _by_region(m, address):
+        good = _writable(region, offset, site.element.width)
+        if good is not None:
+            bad = ~good
+            m.report("oob-write", site, region, offset[bad], _lane_programs(shape, lanes, chosen, bad))
+            offset = offset[good]
+        if region is None or not len(offset):
+            continue
+        part = raw if chosen is None else raw[chosen]
+        part = part if good is None else part[good]
+        lost = _write(region, offset, part)
+        if region.role is Role.INPUT:
+            m.report("input-write", site, region, offset, _lane_programs(shape, lanes, chosen, good))
+        if lost.any():
+            where = _lane_programs(shape, lanes, chosen, good)[lost]
+            m.report("race", site, region, offset[lost], where)
+
+
+def _live(m: Machine, mask: Array | None, rank: int) -> Array | None:
+    """Which lanes really execute: the operation's mask, and the programs that are active."""
+    if m.active is None:
+        return mask
+    active = m.spread(m.active, rank)
+    return active if mask is None else mask & active
+
+
+def _pattern(bits: int, width: int) -> int:
+    """`bits` in each of `width` bytes."""
+    return int.from_bytes(bytes([bits]) * width, "little")
+
+
+def _load_fast(m: Machine, site: Site, address: Array, live: Array | None) -> Array | None:
+    """The raw elements if every live lane reads one region, in bounds, aligned and defined; else None."""
+    region, start = m.region_at(address)
+    if region is None:
+        return None
+    width = site.element.width
+    offset = address - start
+    if int(offset.min()) < region.first or int(offset.max()) + width > region.last:
+        if live is None:
+            return None
+        offset = np.where(live, offset, region.first)
+        if int(offset.min()) < region.first or int(offset.max()) + width > region.last:
+            return None
+    if width > 1:
+        if int(np.bitwise_or.reduce(offset, axis=None)) & (width - 1):
+            return None
+        offset //= width
+    if not (region.dense and region.sealed):
+        shadow = region.view("shadow", width).take(offset)
+        if not (shadow == _pattern(DEFINED, width)).all():
+            return None
+    return region.view("storage", width).take(offset)
+
+
+def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> Array:
+    """The slow path: lanes one by one, with a report for each that fails."""
+    shape = address.shape if live is None else np.broadcast_shapes(address.shape, live.shape)
+    lanes = None if live is None else np.flatnonzero(np.broadcast_to(live, shape))
+    address = np.broadcast_to(address, shape).reshape(-1)
+    address = address if lanes is None else address[lanes]
+    element = site.element
+    value = np.full(len(address), m.poison(site), element.held)
+    for region, offset, chosen in _by_region(m, address):
+        if region is None:
+            m.report("oob-read", site, None, offset, _lane_programs(shape, lanes, chosen, None))
+            continue
+        state = _states(region, offset, element.width)
+        bad, fresh, good = (state & ADDRESSABLE) == 0, state == ADDRESSABLE, state == DEFINED
+        for kind, selected in (("oob-read", bad), ("uninitialized-read", fresh)):
+            if selected.any():
+                programs = _lane_programs(shape, lanes, chosen, selected)
+                m.report(kind, site, region, offset[selected], programs)
+        read = element.load(_gather(region, offset[good], element.width))
+        value[good if chosen is None else chosen[good]] = read
+    if lanes is None:
+        return value.reshape(shape)
+    whole = np.full(int(np.prod(shape)), m.poison(site), element.held)
+    whole[lanes] = value
+    return whole.reshape(shape)
+
+
+def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
+    """Group flat addresses: each region, the byte offsets in its storage, and which addresses (None: all)."""
+    numbers = address >> REGION_SHIFT
+    first = int(numbers[0]) if len(numbers) else 0
+    if (numbers == first).all():
+        region = m.region(first)
+        yield region, address - base_address(first) if region is not None else address, None
+        return
+    for number in np.unique(numbers).tolist():
+        chosen = np.flatnonzero(numbers == number)
+        region = m.region(number)
+        offset = address[chosen]
+        yield region, offset - base_address(number) if region is not None else offset, chosen
+
+
+def _states(region: Region, offset: Array, width: int) -> Array:
+    """Per lane, the shadow bits that all its bytes have; 0 beyond the storage."""
+    inside = (offset >= 0) & (offset + width <= len(region.shadow))
+    safe = np.where(inside, offset, 0)
+    state = region.shadow[safe]
+    for byte in range(1, width):
+        state = state & region.shadow[safe + byte]
+    return np.where(inside, state, 0)
+
+
+def _writable(region: Region | None, offset: Array, width: int) -> Array | None:
+    """None when every lane may write, else which may."""
+    if region is None:
+        return np.zeros(len(offset), bool)
+    if region.dense and int(offset.min()) >= region.first and int(offset.max()) + width <= region.last:
+        return None
+    good = (_states(region, offset, width) & ADDRESSABLE) != 0
+    return None if good.all() else good
+
+
+def _aligned(offset: Array, width: int) -> bool:
+    return width == 1 or not int(np.bitwise_or.reduce(offset, axis=None)) & (width - 1)
+
+
+def _gather(region: Region, offset: Array, width: int) -> Array:
+    if _aligned(offset, width):
+        return region.view("storage", width)[offset // width]
+    return region.storage[offset[:, None] + np.arange(width)].view(f"u{width}").reshape(-1)
+
+
+def _write(region: Region, offset: Array, raw: Array) -> Array:
+    """Write, and return which lanes did not get their value in: another lane of this store wrote another one."""
+    width = raw.dtype.itemsize
+    if _aligned(offset, width):
+        index, storage = offset // width if width > 1 else offset, region.view("storage", width)
+        storage[index] = raw
+        if not region.sealed:
+            region.view("shadow", width)[index] = _pattern(DEFINED, width)
+        return storage[index] != raw
+    index = offset[:, None] + np.arange(width)
+    region.storage[index] = raw.view(np.uint8).reshape(-1, width)
+    region.shadow[index] = DEFINED
+    return (region.storage[index] != raw.view(np.uint8).reshape(-1, width)).any(axis=1)
+
+
+def _lane_programs(
+    shape: tuple[int, ...], lanes: Array | None, chosen: Array | None, selected: Array | None
+) -> Array:
+    """The batch index of the program of each selected lane. An access that is the same for all names the first."""
+    lane = np.arange(int(np.prod(shape))) if lanes is None else lanes
+    lane = lane if chosen is None else lane[chosen]
+    lane = lane if selected is None else lane[selected]
+    return lane // max(int(np.prod(shape[1:])), 1)

@@ -1,0 +1,178 @@
+"""Control flow, SIMT: what all programs agree on is a Python branch or loop; what they do not runs under a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .elements import Array
+from .machine import Machine
+
+Step = Callable[[Machine], None]
+Run = Callable[[Machine], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A lowered block: its steps, the slots of its arguments, and the slots of what its terminator passes on."""
+
+    steps: tuple[Step, ...]
+    arguments: tuple[int, ...]
+    passes: tuple[int, ...]
+
+    def run(self, m: Machine) -> None:
+        for step in self.steps:
+            step(m)
+
+
+def merge(m: Machine, mask: Array, new: Array, old: Array) -> Array:
+    """`new` for the programs of the mask, `old` for the others."""
+    return np.where(m.spread(mask, max(np.ndim(new), np.ndim(old))), new, old)
+
+
+def restrict(m: Machine, mask: Array) -> Array:
+    """The mask, less the programs that are already inactive."""
+    return mask if m.active is None else mask & m.active
+
+
+def if_step(condition: int, results: Sequence[int], then: Body, otherwise: Body | None) -> Step:
+    """scf.if."""
+
+    def step(m: Machine) -> None:
+        chosen = m.slots[condition]
+        if m.active is not None and len(chosen) == len(m.active):
+            agreed = bool(chosen[m.active].all()) or not bool(chosen[m.active].any())
+            truth = bool(chosen[m.active].all())
+        else:
+            truth = bool(chosen.all())
+            agreed = truth or not bool(chosen.any())
+        if agreed:
+            body = then if truth else otherwise
+            if body is not None:
+                body.run(m)
+                values = [m.slots[p] for p in body.passes]
+                for slot, value in zip(results, values):
+                    m.slots[slot] = value
+            return
+        saved, yes, no = m.active, restrict(m, chosen), restrict(m, ~chosen)
+        m.active = yes
+        then.run(m)
+        values = [m.slots[p] for p in then.passes]
+        if otherwise is not None:
+            m.active = no
+            otherwise.run(m)
+            values = [merge(m, chosen, a, m.slots[p]) for a, p in zip(values, otherwise.passes)]
+        m.active = saved
+        for slot, value in zip(results, values):
+            m.slots[slot] = value
+
+    return step
+
+
+def for_step(
+    bounds: tuple[int, int, int], initial: Sequence[int], results: Sequence[int], body: Body, unsigned: bool
+) -> Step:
+    """scf.for; programs may have different bounds."""
+    induction, *carried = body.arguments
+
+    def step(m: Machine) -> None:
+        slots = m.slots
+        low, high, stride = (slots[b] for b in bounds)
+        if unsigned:
+            low, high, stride = (x.view(f"u{x.dtype.itemsize}") for x in (low, high, stride))
+        trips = np.maximum(-((low.astype(np.int64) - high) // stride), 0)
+        if m.active is not None and len(trips) == len(m.active):
+            trips = np.where(m.active, trips, 0)
+        most, same = int(trips.max()), bool((trips == trips.flat[0]).all())
+        values = [slots[i] for i in initial]
+        saved = m.active
+        for i in range(most):
+            active = None if same else restrict(m, trips > i) if saved is None else saved & (trips > i)
+            m.active = saved if same else active
+            slots[induction] = (low + (stride * i).astype(low.dtype)).view(f"i{low.dtype.itemsize}")
+            for slot, value in zip(carried, values):
+                slots[slot] = value
+            body.run(m)
+            passed = [slots[p] for p in body.passes]
+            values = passed if active is None else [merge(m, active, n, o) for n, o in zip(passed, values)]
+        m.active = saved
+        for slot, value in zip(results, values):
+            slots[slot] = value
+
+    return step
+
+
+def while_step(initial: Sequence[int], results: Sequence[int], condition: int, before: Body, after: Body) -> Step:
+    """scf.while: `before` computes the condition and what it passes on, `after` the next values."""
+
+    def step(m: Machine) -> None:
+        slots, saved = m.slots, m.active
+        values = [slots[i] for i in initial]
+        left: list[Array] | None = None  # what each program passed on when it was last active
+        while True:
+            for slot, value in zip(before.arguments, values):
+                slots[slot] = value
+            before.run(m)
+            passed, going = [slots[p] for p in before.passes], slots[condition]
+            if left is None or m.active is None:
+                left = passed
+            else:
+                left = [merge(m, m.active, new, old) for new, old in zip(passed, left)]
+            going = going if m.active is None else going & m.active
+            if not going.any():
+                break
+            if m.active is not None or not going.all():
+                m.active = np.broadcast_to(going, (len(m.programs),))
+            for slot, value in zip(after.arguments, passed):
+                slots[slot] = value
+            after.run(m)
+            values = [slots[p] for p in after.passes]
+        m.active = saved
+        for slot, value in zip(results, left):
+            slots[slot] = value
+
+    return step
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A branch's way into a block: which one, and the slots whose values it passes to the block's arguments."""
+
+    block: int
+    passes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A block's end: no edges return, one jumps, two branch on the slot `condition`."""
+
+    condition: int | None
+    edges: tuple[Edge, ...]
+
+
+def run_blocks(m: Machine, blocks: Sequence[Body], exits: Sequence[Exit]) -> None:
+    """A function's body with early returns. Blocks run in order, each for the programs that have reached it."""
+    everyone = np.ones(len(m.programs), bool)
+    waiting: dict[int, Array] = {0: everyone}
+    while waiting:
+        number = min(waiting)
+        here = waiting.pop(number)
+        m.active = None if here.all() else here
+        blocks[number].run(m)
+        leaving = exits[number]
+        if leaving.condition is None:
+            ways = [(edge, here) for edge in leaving.edges]
+        else:
+            taken = m.slots[leaving.condition]
+            ways = [(leaving.edges[0], here & taken), (leaving.edges[1], here & ~taken)]
+        for edge, mask in ways:
+            if not mask.any():
+                continue
+            for slot, passed in zip(blocks[edge.block].arguments, edge.passes):
+                old = m.slots[slot]
+                value = m.slots[passed]
+                m.slots[slot] = value if old is None or mask.all() else merge(m, mask, value, old)
+            waiting[edge.block] = waiting.get(edge.block, np.zeros_like(mask)) | mask
+    m.active = None

@@ -1,0 +1,79 @@
+"""What a run did wrong, or read without knowing what: one incident per kind, site and region, however many lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..memory import Region
+from ..ttir import Location, Operation
+from .elements import Array, Element
+
+#: Programs that an incident lists; more are counted, not named.
+_PROGRAMS_LISTED = 64
+
+
+@dataclass(eq=False, slots=True)
+class Site:
+    """An operation that touches memory, as it stands in one compiled kernel. Its identity names it in a poison."""
+
+    kernel: str
+    operation: Operation
+    element: Element
+
+    @property
+    def location(self) -> Location:
+        return self.operation.location
+
+
+@dataclass(slots=True)
+class Incident:
+    """Lanes of one site that did one kind of thing to one region.
+
+    `low` and `high` are byte offsets from the tensor's first element: the first byte touched, and the last; machine
+    addresses when `region` is None (a pointer into nothing), and None when no address is to blame. `program_ids` count
+    along x first.
+    """
+
+    kind: str
+    site: Site
+    region: Region | None
+    lanes: int = 0
+    low: int | None = None
+    high: int | None = None
+    grid: tuple[int, int, int] = (1, 1, 1)
+    program_ids: set[int] = field(default_factory=set)
+
+    @property
+    def programs(self) -> list[tuple[int, int, int]]:
+        """The first programs, at most 64, in order of launch."""
+        x, y, _ = self.grid
+        return [(i % x, i // x % y, i // (x * y)) for i in sorted(self.program_ids)[:_PROGRAMS_LISTED]]
+
+
+class Trace:
+    """The incidents of one run of a case, over all its launches."""
+
+    def __init__(self) -> None:
+        self.incidents: dict[tuple[str, Site, str], Incident] = {}
+
+    def add(
+        self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any
+    ) -> None:
+        """Count lanes. `offsets` are bytes from the start of the storage, `programs` linear ids of the same length."""
+        key = (kind, site, region.name if region is not None else "")
+        incident = self.incidents.get(key)
+        if incident is None:
+            incident = self.incidents[key] = Incident(kind, site, region, grid=grid)
+        incident.lanes += len(programs)
+        if offsets is not None:
+            base = region.base if region is not None else 0
+            low, high = int(offsets.min()) - base, int(offsets.max()) - base + site.element.width - 1
+            incident.low = low if incident.low is None else min(incident.low, low)
+            incident.high = high if incident.high is None else max(incident.high, high)
+        incident.program_ids.update(np.unique(programs).tolist())
+
+    def of_kind(self, *kinds: str) -> list[Incident]:
+        return [incident for incident in self.incidents.values() if incident.kind in kinds]

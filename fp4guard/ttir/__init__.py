@@ -1,0 +1,22 @@
+"""A launch -> TTIR through Triton's own compiler, with no GPU -> typed SSA."""
+
+from .compiler import ARCHES, Arch, Compiled, compile_launch, parse_arch
+from .ir import Block, Function, Location, Operation, Region, Type, Value
+from .parse import parse_module, parse_type
+
+__all__ = [
+    "ARCHES",
+    "Arch",
+    "Block",
+    "Compiled",
+    "Function",
+    "Location",
+    "Operation",
+    "Region",
+    "Type",
+    "Value",
+    "compile_launch",
+    "parse_arch",
+    "parse_module",
+    "parse_type",
+]

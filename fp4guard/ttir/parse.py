@@ -1,0 +1,322 @@
+"""Text of a TTIR module -> SSA.
+
+MLIR prints one operation a line and a region's braces at line ends, so the parser reads lines: what an operation
+refers to, its attributes, its bare words and its types follow one grammar for nearly all operations. Those with a
+grammar of their own (loops, branches, generic form) have a method each. Nothing is skipped: a line that fits no
+grammar is an error that quotes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ..errors import UnsupportedError
+from .ir import Block, Function, Location, Operation, Region, Type, Value
+from .locations import Locations
+
+_RESULTS = re.compile(r"^(%[\w$.-]+)(?::(\d+))? = ")
+_OPERAND = re.compile(r"%[\w$.-]+(?:#\d+)?")
+_ARGUMENT = re.compile(r"(%[\w$.-]+): ([^%]+?)(?: \{[^%]*?\})?(?: loc\([^%]*)?(?=,? ?%|$)")
+_BINDING = re.compile(r"(%[\w$.-]+) = (%[\w$.-]+(?:#\d+)?)")
+_SUCCESSOR = re.compile(r"\^(bb\d+)(?:\(([^:()]*) : [^)]*\))?")
+_NAME = re.compile(r'^"?([a-z_]+\.[\w.]+)"?')
+_TENSOR = re.compile(r"^tensor<((?:\d+x)*)(.*)>$")
+
+#: Operations whose printed type is not their result's: how the result's type follows from the operands.
+_RESULT_RULES = {
+    "arith.cmpi": lambda types, printed: types[0].with_element("i1"),
+    "arith.cmpf": lambda types, printed: types[0].with_element("i1"),
+    "arith.select": lambda types, printed: types[1],
+    "tt.addptr": lambda types, printed: types[0],
+    "tt.load": lambda types, printed: types[0].with_element(types[0].pointee),
+    "tt.get_num_programs": lambda types, printed: Type("i32"),
+}
+
+
+def parse_type(text: str) -> Type:
+    """Parse `i32`, `!tt.ptr<f16>`, `tensor<4x8xbf16>`, with or without a layout.
+
+    >>> parse_type("tensor<32x64x!tt.ptr<i8>>")
+    Type(element='ptr', shape=(32, 64), pointee='i8')
+    """
+    text = text.strip()
+    if match := _TENSOR.match(text):
+        element = parse_type(_split(match[2])[0])
+        return Type(element.element, tuple(int(n) for n in match[1].split("x")[:-1]), element.pointee)
+    if text.startswith("!tt.ptr<"):
+        return Type("ptr", (), _split(text[len("!tt.ptr<") : -1])[0])
+    return Type(text)
+
+
+def parse_module(text: str, first_column: int) -> Function:
+    """Parse the one function of a module.
+
+    Raises UnsupportedError when the module holds several functions or a line that fits no grammar.
+    """
+    return _Parser(text, first_column).module()
+
+
+class _Parser:
+    def __init__(self, text: str, first_column: int) -> None:
+        self._lines = [line.strip() for line in text.splitlines()]
+        self._at = 0
+        self._locations = Locations(text, first_column)
+        self._scopes: list[dict[str, Value]] = [{}]
+        self._count = 0
+
+    def module(self) -> Function:
+        heads = [i for i, line in enumerate(self._lines) if line.startswith("tt.func ")]
+        if len(heads) != 1:
+            named = [self._lines[i].split("(")[0].split("@")[-1] for i in heads]
+            raise UnsupportedError("a call of a function that is not inlined (noinline)", detail=", ".join(named))
+        self._at = heads[0]
+        head = self._next()
+        name, rest = head.split("@", 1)[1].split("(", 1)
+        arguments = self._arguments(rest.split(") attributes")[0].rstrip("{ "))
+        body = self._region(arguments)
+        return Function(name, arguments, body, self._count)
+
+    # -- lines -------------------------------------------------------------------------------------------------
+
+    def _next(self) -> str:
+        self._at += 1
+        return self._lines[self._at - 1]
+
+    def _region(self, arguments: list[Value]) -> Region:
+        """Read up to the line that closes the region; that line stays unread."""
+        blocks = [Block(arguments)]
+        self._scopes.append({})
+        while not (line := self._lines[self._at]).startswith("}"):
+            self._at += 1
+            if line.startswith("^"):
+                label = line.split("//")[0].rstrip(" :")
+                inner = label.split("(", 1)[1].removesuffix(")") if "(" in label else ""
+                block = Block(self._arguments(inner))
+                if blocks[0].operations or len(blocks) > 1:
+                    blocks.append(block)
+                else:
+                    blocks[0] = block
+            elif line:
+                blocks[-1].operations.append(self._operation(line))
+        self._scopes.pop()
+        return Region(blocks)
+
+    def _operation(self, line: str) -> Operation:
+        names: list[str] = []
+        if match := _RESULTS.match(line):
+            names = [match[1]] if match[2] is None else [f"{match[1]}#{i}" for i in range(int(match[2]))]
+            line = line[match.end() :]
+        head = _NAME.match(line)
+        if head is None:
+            raise UnsupportedError("a line of TTIR that fits no grammar", detail=line)
+        line, location = self._split_location(line)
+        name, rest = head[1], line[head.end() :]
+        reader = _READERS.get(name)
+        if reader is not None:
+            op = reader(self, name, rest, location)
+        elif head[0].startswith('"'):
+            op = self._generic(name, rest, location)
+        else:
+            op = self._plain(name, rest, location, bool(names))
+        if len(names) != len(op.results):
+            raise UnsupportedError(f"{name} with {len(op.results)} results", location, detail=line)
+        for printed, value in zip(names, op.results):
+            self._scopes[-1][printed] = value
+        return op
+
+    def _split_location(self, line: str) -> tuple[str, Location]:
+        at = line.rfind(" loc(")
+        if at < 0:
+            return line, self._locations["unknown"]
+        return line[:at], self._locations[line[at + 5 : -1]]
+
+    # -- values ------------------------------------------------------------------------------------------------
+
+    def _new(self, type_: Type) -> Value:
+        self._count += 1
+        return Value(self._count - 1, type_)
+
+    def _look_up(self, name: str) -> Value:
+        for scope in reversed(self._scopes):
+            if name in scope:
+                return scope[name]
+        raise UnsupportedError("a value that is used before it is defined", detail=name)
+
+    def _values(self, text: str) -> tuple[Value, ...]:
+        return tuple(self._look_up(name) for name in _OPERAND.findall(text))
+
+    def _arguments(self, text: str) -> list[Value]:
+        """Define block or function arguments: `%a: i32 loc(...), %b: f32`."""
+        values = []
+        for name, type_text in _ARGUMENT.findall(text):
+            value = self._new(parse_type(_until_attributes(type_text)))
+            self._scopes[-1][name] = value
+            values.append(value)
+        return values
+
+    def _results(self, types: str) -> tuple[Value, ...]:
+        return tuple(self._new(parse_type(t)) for t in _split(_unparenthesised(types)) if t)
+
+    # -- grammars ----------------------------------------------------------------------------------------------
+
+    def _plain(self, name: str, rest: str, location: Location, has_result: bool) -> Operation:
+        """`name operands words {attributes} : types`, which is how most operations print."""
+        body, types = _split_types(rest)
+        body, attributes = _split_attributes(body)
+        operands = self._values(body)
+        words = tuple(w for w in re.split(r"[\s,=]+", _OPERAND.sub(" ", body)) if w)
+        results: tuple[Value, ...] = ()
+        if has_result:
+            rule = _RESULT_RULES.get(name)
+            if rule is not None:
+                results = (self._new(rule([v.type for v in operands], types)),)
+            else:
+                arrow = re.split(r" -> | to ", types)
+                results = self._results(arrow[-1])
+        return Operation(name, operands, results, location, attributes, words)
+
+    def _constant(self, name: str, rest: str, location: Location) -> Operation:
+        literal, _, type_text = rest.strip().rpartition(" : ")
+        if not literal:  # `arith.constant true`
+            literal, type_text = rest.strip(), "i1"
+        return Operation(name, (), (self._new(parse_type(type_text)),), location, {"value": literal})
+
+    def _generic(self, name: str, rest: str, location: Location) -> Operation:
+        """`"tt.reduce"(%x) <{axis = 1 : i32}> ({ ... }) : (types) -> types`."""
+        operands = self._values(rest.split(")", 1)[0])
+        attributes = _attributes(re.search(r"<\{(.*?)\}>", rest)[1]) if "<{" in rest else {}  # type: ignore[index]
+        regions: tuple[Region, ...] = ()
+        if rest.endswith("({"):
+            regions = (self._region([]),)
+            rest, location = self._split_location(self._next())
+        return Operation(name, operands, self._results(rest.split(" -> ")[-1]), location, attributes, (), regions)
+
+    def _for(self, name: str, rest: str, location: Location) -> Operation:
+        head, _, carried = rest.removesuffix("{").partition("iter_args(")
+        induction, *bounds = _OPERAND.findall(head)
+        pairs = _BINDING.findall(carried.partition(") -> ")[0])
+        types = _unparenthesised(carried.partition(") -> ")[2].rpartition(" : ")[0]) if pairs else ""
+        operands = tuple(self._look_up(b) for b in bounds) + tuple(self._look_up(init) for _, init in pairs)
+        words = ("unsigned",) if "unsigned" in head.split() else ()
+        self._scopes.append({})
+        arguments = [self._new(operands[0].type)] + [self._new(v.type) for v in operands[3:]]
+        for printed, value in zip([induction, *(p for p, _ in pairs)], arguments):
+            self._scopes[-1][printed] = value
+        region = self._region(arguments)
+        self._scopes.pop()
+        location = self._close(location)
+        return Operation(name, operands, self._results(types), location, {}, words, (region,))
+
+    def _if(self, name: str, rest: str, location: Location) -> Operation:
+        condition, _, types = rest.removesuffix("{").partition(" -> ")
+        then = self._region([])
+        regions = [then]
+        if self._lines[self._at].startswith("} else {"):
+            self._at += 1
+            regions.append(self._region([]))
+        location = self._close(location)
+        return Operation(name, self._values(condition), self._results(types), location, {}, (), tuple(regions))
+
+    def _while(self, name: str, rest: str, location: Location) -> Operation:
+        carried, _, types = rest.removesuffix("{").partition(" : ")
+        pairs = _BINDING.findall(carried)
+        operands = tuple(self._look_up(init) for _, init in pairs)
+        self._scopes.append({})
+        arguments = [self._new(v.type) for v in operands]
+        for (printed, _), value in zip(pairs, arguments):
+            self._scopes[-1][printed] = value
+        before = self._region(arguments)
+        self._scopes.pop()
+        self._at += 1  # `} do {`
+        after = self._region([])
+        location = self._close(location)
+        return Operation(
+            name, operands, self._results(types.split(" -> ")[-1]), location, {}, (), (before, after)
+        )
+
+    def _branch(self, name: str, rest: str, location: Location) -> Operation:
+        successors = tuple((int(label[2:]), self._values(values)) for label, values in _SUCCESSOR.findall(rest))
+        return Operation(name, self._values(rest.split("^")[0]), (), location, successors=successors)
+
+    def _close(self, location: Location) -> Location:
+        """Read `} loc(...)`; a region's location stands behind its end."""
+        line = self._next()
+        return self._split_location(line)[1] if " loc(" in line else location
+
+
+_READERS = {
+    "arith.constant": _Parser._constant,
+    "scf.for": _Parser._for,
+    "scf.if": _Parser._if,
+    "scf.while": _Parser._while,
+    "cf.br": _Parser._branch,
+    "cf.cond_br": _Parser._branch,
+}
+
+
+# -- text ------------------------------------------------------------------------------------------------------
+
+
+def _brackets(text: str) -> Iterator[tuple[int, str, int]]:
+    """Each character with the depth of the brackets around it; the `>` of an arrow is none."""
+    depth = 0
+    for i, char in enumerate(text):
+        closes = char in ")]}" or (char == ">" and text[i - 1] != "-")
+        depth -= closes
+        yield i, char, depth
+        depth += char in "([{<"
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas that stand in no bracket."""
+    parts, start = [], 0
+    for i, char, depth in _brackets(text):
+        if char == "," and depth == 0:
+            parts.append(text[start:i].strip())
+            start = i + 1
+    return [*parts, text[start:].strip()]
+
+
+def _unparenthesised(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else text
+
+
+def _split_types(text: str) -> tuple[str, str]:
+    """Split `operands : types` at the first ` : ` outside brackets."""
+    for i, char, depth in _brackets(text):
+        if char == ":" and depth == 0 and text[i - 1 : i + 2] == " : ":
+            return text[:i].strip(), text[i + 1 :].strip()
+    return text.strip(), ""
+
+
+def _split_attributes(text: str) -> tuple[str, dict[str, object]]:
+    for i, char, depth in _brackets(text):
+        if char == "{" and depth == 0:
+            return text[:i], _attributes(text[i + 1 : text.rindex("}")])
+    return text, {}
+
+
+def _until_attributes(text: str) -> str:
+    return text.split(" {")[0].split(" loc(")[0].rstrip(" ,")
+
+
+def _attributes(text: str) -> dict[str, object]:
+    """`axis = 1 : i32, order = array<i32: 1, 0>, fast` -> {"axis": 1, "order": (1, 0), "fast": True}."""
+    found: dict[str, object] = {}
+    for part in _split(text):
+        key, equals, value = part.partition(" = ")
+        if key:
+            found[key] = _attribute(value) if equals else True
+    return found
+
+
+def _attribute(text: str) -> object:
+    if match := re.match(r"^(-?\d+)(?: : \w+)?$", text):
+        return int(match[1])
+    if match := re.match(r"^array<\w+(?:: (.*))?>$", text):
+        return tuple(int(n) for n in (match[1] or "").split(", ") if n)
+    if text in ("true", "false"):
+        return text == "true"
+    return text.strip('"')
