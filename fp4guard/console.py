@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import rich.console
 import rich.progress
-from rich.table import Table
 
 from .fuzzing.campaign import Search
 from .fuzzing.loading import spec_of
@@ -83,14 +82,11 @@ class Console:
         self._out.print(f"{row.target}  {row.id}: {_verdict(row)}", style=style)
 
     def selftest(self, selftest: Selftest, interrupted: bool) -> None:
-        """The table of `fp4guard defects`."""
-        table = Table("id", "target", "outcome", "cases", box=None, pad_edge=False)
-        for row in selftest.rows:
-            table.add_row(row.id, row.target, _verdict(row), str(row.cases))
-        self._out.print()
-        if interrupted:
-            self._out.print("interrupted; done so far:")
-        self._out.print(table)
+        """The last line of `fp4guard defects`."""
+        rows = selftest.rows
+        failed = sum(not row.passed for row in rows)
+        outcome = f"{failed} of {len(rows)} failed" if failed else f"all {len(rows)} as they must be"
+        self._out.print(f"\n{'interrupted: ' * interrupted}{outcome}", style="bold red" if failed else "bold green")
 
 
 def _verdict(row: DefectRow | ControlRow) -> str:

@@ -14,8 +14,8 @@ from ..errors import UsageError
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 31, 37, 61, 97, 101, 127, 131, 257)
 
-#: Without a tile to go by, sizes go up to this many units.
-_DEFAULT_MAX = 160
+#: Sizes go up to this many tiles; without a tile to go by, up to so many units.
+_TILES, _DEFAULT_MAX = 4, 160
 
 #: A number, or a function of other arguments by their names.
 Size = int | Callable[..., int]
@@ -42,26 +42,27 @@ class Dims:
             for size in (self.tile, self.max)
         )
         unit = self.multiple_of
-        top = most if most is not None else max(3 * tile, unit) if tile else _DEFAULT_MAX * unit
         least = -(-self.min // unit) * unit
-        top = max(top // unit * unit, least)
-        edges = sorted(n for n in _edges(tile, unit) if least <= n <= top)
-        anything = st.integers(least // unit, top // unit).map(lambda units: units * unit)
+        most = most if most is not None else max(_TILES * tile, unit) if tile else _DEFAULT_MAX * unit
+        most = max(most // unit * unit, least)
+        kinds = ([n for n in sorted(sizes) if least <= n <= most] for sizes in _edges(tile, unit))
+        anything = st.integers(least // unit, most // unit).map(lambda units: units * unit)
         # Hypothesis shrinks towards the first alternative and towards small numbers: both mean a small size.
-        return st.sampled_from(edges) | anything if edges else anything
+        return st.one_of(*(st.sampled_from(sizes) for sizes in kinds if sizes), anything)
 
 
-def _edges(tile: int | None, unit: int) -> set[int]:
-    """Sizes at which kernels break: 1, primes, and both sides of one tile and two.
+def _edges(tile: int | None, unit: int) -> tuple[set[int], ...]:
+    """Sizes at which kernels break, by kind, each kind drawn as often: small ones and primes, both sides of half a
+    tile, of one and of two, and a few whole tiles.
 
     With `multiple_of`, the neighbours are one unit away: a multiple of the group that is no multiple of the tile.
     """
-    sizes = {unit} | {prime * unit for prime in _PRIMES}
-    if tile is not None:
-        for tiles in (tile // 2, tile, 2 * tile, 3 * tile):
-            whole = tiles // unit * unit
-            sizes |= {whole - unit, whole, whole + unit}
-    return sizes
+    small = {unit} | {prime * unit for prime in _PRIMES}
+    if tile is None:
+        return (small,)
+    wholes = [size // unit * unit for size in (tile // 2, tile, 2 * tile)]
+    near = {whole + step for whole in wholes for step in (-unit, 0, unit)}
+    return small, near, {count * tile for count in range(1, _TILES + 1) if tile % unit == 0}
 
 
 def _parameters(size: Size | None) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def dims(
 
     `tile`: the kernel's block size along this dimension, or a function of other arguments by their names
     (`tile=lambda config: CONFIGS[config].block_k`). `multiple_of`: only its multiples are drawn. `min` (default: one
-    unit) and `max` (default: three tiles, or 160 units without a tile; a function too, if need be) are inclusive.
+    unit) and `max` (default: four tiles, or 160 units without a tile; a function too, if need be) are inclusive.
 
     Raises UsageError when a number is below 1 (`min`: below 0) or no size is left.
     """

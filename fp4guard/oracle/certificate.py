@@ -62,7 +62,8 @@ FP32 = Accumulator()
 """float32, rounded to nearest."""
 FP32_TRUNCATING = Accumulator(24, 2.0**-23)
 """float32, truncated, as tensor cores do: Fasi, Higham, Mikaitis, Pranesh, PeerJ Comput. Sci. 7:e330, 2021.
-The error of one operation doubles; an exact sum stays exact."""
+The error of one operation doubles; an exact sum stays exact. Modelled as one truncated sum after another: an
+adder that aligns many terms and cuts each could lose slightly more, which has not been measured here."""
 FP8_HOPPER = Accumulator(14, 2.0**-13)
 """The FP8 tensor cores of Ada and Hopper, which keep about 14 bits."""
 

@@ -1,7 +1,7 @@
 """The only module that touches Triton's internals: a launch's arguments in, TTIR out.
 
-Works for Triton 3.6 to 3.9. The argument specialisation (equal to 1, divisible by 16) is Triton's own, so what is
-executed is what the real target would be given.
+Works for Triton 3.6 to 3.9. The argument specialisation is Triton's own, so what is executed is what the real target
+would be given.
 """
 
 from __future__ import annotations
@@ -90,11 +90,20 @@ def compile_launch(
     if arch not in binders:
         binders[arch] = create_function_from_signature(kernel.signature, kernel.params, _backend(arch).backend)
     bound, specialization, options = binders[arch](*args, **kwargs)
+    specialization = [_without_hint(entry) for entry in specialization]
     key = (arch, str(specialization), str(sorted(options.items())), _constexpr_key(kernel, bound))
     programs = _compiled.setdefault(kernel, {})
     if key not in programs:
         programs[key] = _compile(kernel, arch, kwargs, bound, specialization, options)
     return programs[key], bound
+
+
+def _without_hint(entry: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Divisibility by 16 tells later passes how to vectorise and changes nothing in TTIR: one compilation serves both.
+
+    An integer equal to 1 has become a constant here already.
+    """
+    return entry if entry[0] == "constexpr" else (entry[0], None)
 
 
 def _constexpr_key(kernel: JITFunction[Any], bound: Mapping[str, Any]) -> tuple[Any, ...]:

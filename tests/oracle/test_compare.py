@@ -95,6 +95,12 @@ class TestBounds:
         low, high = self.expected(2.0**-8).interval("bfloat16")
         assert (low.value, high.value) == (1 - 2.0**-8, 1 + 2.0**-7)
 
+    @pytest.mark.parametrize("tie", [1 + 2.0**-24, 1 + 3 * 2.0**-24])
+    def test_a_bound_too_small_for_float64_still_opens_a_tie(self, tie):
+        expected = Expected(np.array([tie]), np.array([2.0**-80]), np.zeros(1, bool), np.zeros(1, bool))
+        low, high = expected.interval("float32")
+        assert (low.value, high.value) == (tie - 2.0**-24, tie + 2.0**-24)
+
     def test_bits_are_those_of_the_values(self):
         low, _ = self.expected(0.0).interval("float16")
         assert low.bits.tolist() == [0x3C00]
@@ -167,10 +173,10 @@ def test_the_message_says_what_torch_testings_does_and_the_bits():
         "Mismatched elements: 2 / 4 (50.0%)",
         "Greatest difference: 33024 ulps at index (1, 1) [bfloat16]",
         "    expected -4.0 (0xc080), actual 4.0 (0x4080)",
-        "    certified: exactly -4.0 in any order of summation, so bits must match",
+        "    certified: the one right answer is -4.0, rounded once; bits must match",
         "First difference: 1 ulp at index (0, 1)",
         "    expected 2.0 (0x4000), actual 2.015625 (0x4001)",
-        "    certified: exactly 2.0 in any order of summation, so bits must match",
+        "    certified: the one right answer is 2.0, rounded once; bits must match",
     ]
 
 
