@@ -119,7 +119,7 @@ def fuzz(
     for search in searches:
         for report in search.found:
             path = scripts[id(report)] = write_reproducer(report, repro_dir)
-            console.finding(report.describe(("repro", command(path))))
+            console.report(report.describe(("repro", command(path))))
     console.summary(searches, interrupted)
     if json_file is not None:
         _write_json(json_file, of_searches(searches, scripts))

@@ -34,7 +34,7 @@ class Console:
     def progress(self, targets: Sequence[Target], seconds: float | None) -> Iterator[Progress]:
         """A live line on a terminal, a line per target elsewhere."""
         limit = f"{seconds:g} s" if seconds is not None else "no time limit"
-        self._out.print(f"fuzzing {len(targets)} target{'s' * (len(targets) != 1)} on the simulator, {limit}")
+        self._out.print(f"fuzzing {_count(len(targets), 'target')} on the simulator, {limit}")
         if not self._out.is_terminal:
             yield _PlainProgress(self._out)
             return
@@ -46,22 +46,21 @@ class Console:
         with rich.progress.Progress(*columns, console=self._out, transient=True) as live:
             yield _LiveProgress(self._out, live)
 
-    def finding(self, text: str) -> None:
-        """A finding in full."""
-        headline, _, rest = text.partition("\n")
+    def report(self, text: str) -> None:
+        """A report in full: headlines stand out from the rows below them."""
         self._out.print()
-        self._out.print(headline, style="bold red")
-        self._out.print(rest)
+        for line in text.splitlines():
+            self._out.print(line, style="" if line.startswith(" ") else "bold red")
 
     def summary(self, searches: Sequence[Search], interrupted: bool) -> None:
         """The last line."""
-        cases, found = sum(s.cases for s in searches), sum(len(s.found) for s in searches)
-        outcome = f"{found} finding{'s' * (found != 1)}" if found else "nothing found"
+        cases, found = sum(s.cases for s in searches), sum(len(s.findings) for s in searches)
+        outcome = _count(found, "finding") if found else "nothing found"
         seconds = sum(s.seconds for s in searches)
         self._out.print()
         stop = "interrupted: " if interrupted else ""
         self._out.print(
-            f"{stop}{outcome} in {cases} cases, {seconds:.0f} s", style="bold red" if found else "bold green"
+            f"{stop}{outcome} in {_count(cases, 'case')}, {seconds:.0f} s", style="bold red" if found else "bold green"
         )
 
     def listing(self, kernels: Sequence[dict[str, Any]]) -> None:
@@ -94,7 +93,7 @@ def _verdict(row: DefectRow | ControlRow) -> str:
         return f"found as {row.kind}, case {row.cases}, {row.seconds:.1f} s" if row.found else "NOT FOUND"
     if not row.clean:
         return "FALSE ALARM"
-    return f"clean in {row.cases} cases that exercise it" if row.cases else "NEVER EXERCISED"
+    return f"clean in {_count(row.cases, 'case')} that exercise it" if row.cases else "NEVER EXERCISED"
 
 
 class _PlainProgress:
@@ -118,5 +117,9 @@ class _LiveProgress(_PlainProgress):
 
 
 def _progress_line(search: Search) -> str:
-    found = f", {len(search.found)} found" if search.found else ""
-    return f"{spec_of(search.target)}: {search.cases} cases{found}"
+    found = f", {_count(len(search.findings), 'finding')}" if search.found else ""
+    return f"{spec_of(search.target)}: {_count(search.cases, 'case')}{found}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: Every kind of finding, with the name of its exception class. Hypothesis tells bugs apart by the exception's type.
+#: Every kind of finding, causes before what follows from them, with the name of its exception class. Hypothesis tells
+#: bugs apart by the exception's type.
 KINDS = {
+    "int-overflow": "IntegerOverflow",
+    "undefined-lane": "UndefinedLane",
+    "uninitialized-read": "UninitializedRead",
     "oob-write": "OutOfBoundsWrite",
     "oob-read": "OutOfBoundsRead",
-    "uninitialized-read": "UninitializedRead",
-    "undefined-lane": "UndefinedLane",
     "race": "Race",
-    "int-overflow": "IntegerOverflow",
     "assert-failed": "AssertFailed",
     "unwritten-output": "UnwrittenOutput",
     "padding-content": "PaddingContent",

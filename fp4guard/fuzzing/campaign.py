@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hypothesis import Verbosity, given, seed, settings
+from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from ..checks import Finding, FindingError
@@ -37,7 +37,8 @@ class Budget:
 
 @dataclass
 class Search:
-    """A target's search as far as it has come. `found` has the smallest case of each bug."""
+    """A target's search as far as it has come. `found` has the smallest case of each bug that was searched for; what
+    else such a case shows is among its report's findings."""
 
     target: Target
     cases: int = 0
@@ -47,8 +48,8 @@ class Search:
 
     @property
     def findings(self) -> list[Finding]:
-        """The finding that each report is about."""
-        return [report.findings[0] for report in self.found]
+        """All that was found."""
+        return [finding for report in self.found for finding in report.findings]
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,7 @@ class Searcher:
         self._smallest = None
 
 
-def _phases(shrink: bool) -> tuple[object, ...]:
-    from hypothesis import Phase
-
+def _phases(shrink: bool) -> tuple[Phase, ...]:
     return (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, *([Phase.shrink] if shrink else []))
 
 

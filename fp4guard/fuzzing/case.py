@@ -17,7 +17,7 @@ LAYOUT_SEEDS = 64
 _LITERALS = (int, float, str, bool, type(None))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Case:
     """One set of drawn arguments, a data seed, a data regime, and how the tensors lie in memory.
 
@@ -29,7 +29,7 @@ class Case:
     seed: int = 0
     regime: str = "exact"
     layout: int = 0
-    _key: tuple[Any, ...] = field(init=False, repr=False, compare=False)
+    _key: tuple[Any, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value in self.arguments.items():
@@ -52,7 +52,7 @@ class Case:
         shown = [f"{name}={value}" for name, value in self.arguments.items()]
         return " ".join([*shown, f"regime={self.regime}", f"layout={self.layout}", f"seed={self.seed}"])
 
-    def literal(self) -> str:
+    def __repr__(self) -> str:
         """Python source of the case."""
         return (
             f"Case({dict(self.arguments)!r}, seed={self.seed}, regime={self.regime!r}, layout={self.layout})"
@@ -60,7 +60,7 @@ class Case:
 
     def digest(self, *more: str) -> str:
         """Eight hexadecimal digits that name the case (and `more`)."""
-        text = "\n".join([self.literal(), *more])
+        text = "\n".join([repr(self), *more])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis.errors import UnsatisfiedAssumption
 from threadpoolctl import ThreadpoolController
 
-from ..checks import Finding, Record, error_class, outputs
+from ..checks import KINDS, Finding, Record, error_class, outputs
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import check_tensor, differing, suspicious
@@ -36,7 +36,7 @@ _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane")
 
 @dataclass(frozen=True)
 class Report:
-    """What one case showed. `runs` counts how often the target was called."""
+    """What one case showed, the worst finding first. `runs` counts how often the target was called."""
 
     target: Target
     case: Case
@@ -46,13 +46,15 @@ class Report:
     defect: str | None = None
 
     def raise_first(self) -> None:
-        """Raise the first finding, as its kind's exception."""
+        """Raise the first finding, as its kind's exception; the message tells all of them."""
+        __tracebackhide__ = True
         if self.findings:
             raise error_class(self.findings[0].kind)(self.findings[0], self.describe(), self)
 
     def describe(self, *more: tuple[str, str]) -> str:
-        """The first finding with its evidence and the case; `more` are further labelled lines."""
-        return "\n".join([self.findings[0].message, *format_rows((("case", str(self.case)), *more))])
+        """Every finding with its evidence, and the case; `more` are further labelled lines."""
+        messages = [finding.message for finding in self.findings]
+        return "\n".join([*messages, *format_rows((("case", str(self.case)), *more))])
 
 
 def examine(
@@ -109,7 +111,7 @@ class _Examination:
         self._runs = 0
 
     def report(self) -> Report:
-        findings = self._findings()
+        findings = sorted(self._findings(), key=lambda finding: list(KINDS).index(finding.kind))
         return Report(self._target, self._case, self._arch.name, tuple(findings), self._runs, self._defect)
 
     def _findings(self) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from ..ttir import parse_arch
 from .case import Case
@@ -16,8 +16,12 @@ def test_function(target: Target, arch: str) -> Callable[[], None]:
     """A test of hypothesis under the profile that is loaded; its exceptions carry the report of the minimal case."""
     found = parse_arch(arch)
 
-    # deadline: the first call of a specialisation compiles it.
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    # deadline: the first call of a specialisation compiles it. explain: the finding names the line already.
+    @settings(
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        phases=[phase for phase in settings().phases if phase is not Phase.explain],
+    )
     @given(target.cases())
     def run(case: Case) -> None:
         examine_case(target, case, found).raise_first()

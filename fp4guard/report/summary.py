@@ -19,15 +19,14 @@ def of_search(search: Search, scripts: dict[int, Path]) -> dict[str, Any]:
         "cases": search.cases,
         "seconds": round(search.seconds, 3),
         "complete": search.complete,
-        "findings": [of_report(report, scripts.get(id(report))) for report in search.found],
+        "findings": [row for report in search.found for row in of_report(report, scripts.get(id(report)))],
     }
 
 
-def of_report(report: Report, script: Path | None) -> dict[str, Any]:
-    """A report's first finding, with the case that shows it."""
+def of_report(report: Report, script: Path | None) -> list[dict[str, Any]]:
+    """A report's findings, each with the case that shows it."""
     case = report.case
-    return {
-        **of_finding(report.findings[0]),
+    shown = {
         "case": {
             "arguments": dict(case.arguments), "seed": case.seed, "regime": case.regime, "layout": case.layout,
         },
@@ -35,6 +34,7 @@ def of_report(report: Report, script: Path | None) -> dict[str, Any]:
         "defect": report.defect,
         "repro": str(script) if script is not None else None,
     }  # fmt: skip
+    return [{**of_finding(finding), **shown} for finding in report.findings]
 
 
 def of_finding(finding: Finding) -> dict[str, Any]:
@@ -55,6 +55,6 @@ def of_searches(searches: Sequence[Search], scripts: dict[int, Path]) -> dict[st
     """A whole run of `fp4guard fuzz`."""
     return {
         "cases": sum(search.cases for search in searches),
-        "findings": sum(len(search.found) for search in searches),
+        "findings": sum(len(search.findings) for search in searches),
         "targets": [of_search(search, scripts) for search in searches],
     }
