@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .ttir.ir import Location
+from typing import Protocol
 
 
 class Fp4guardError(Exception):
@@ -16,10 +13,17 @@ class UsageError(Fp4guardError):
     """An argument is not what it may be; the message names it, its value and what is allowed."""
 
 
+class _Place(Protocol):
+    """A location in a kernel's source: prints as file:line:column, and knows the line's text."""
+
+    @property
+    def source(self) -> str: ...
+
+
 class UnsupportedError(Fp4guardError):
     """A kernel uses something that the simulator does not execute: refused by name, never guessed."""
 
-    def __init__(self, what: str, location: Location | None = None, detail: str = "") -> None:
+    def __init__(self, what: str, location: _Place | None = None, detail: str = "") -> None:
         self.what = what
         self.location = location
         where = f"\n  at {location}   {location.source}" if location is not None else ""
