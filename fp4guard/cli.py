@@ -182,3 +182,7 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 
     write_atomically(path, json_module.dumps(data, indent=2) + "\n")
 
+
+
+if __name__ == "__main__":
+    main()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.errors import HypothesisException
 
 from ..checks import Finding, FindingError
+from ..errors import UsageError
 from ..ttir import Arch
 from .case import Case
 from .examine import Report, examine_case
+from .loading import spec_of
 from .profiles import DATABASE, Profile, hypothesis_settings
 from .target import Target
 
@@ -29,10 +33,14 @@ class Budget:
     started: float = field(default_factory=time.monotonic)
 
     @property
+    def late(self) -> bool:
+        """Whether the time has run out."""
+        return self.seconds is not None and time.monotonic() - self.started >= self.seconds
+
+    @property
     def spent(self) -> bool:
         """Whether either has run out."""
-        late = self.seconds is not None and time.monotonic() - self.started >= self.seconds
-        return late or self.cases == 0
+        return self.late or self.cases == 0
 
 
 @dataclass
@@ -109,7 +117,9 @@ class Searcher:
         fixed = options.seed if options.seed is not None else 0 if options.profile.derandomize else None
         database = None
         if options.profile.keep and options.seed is None and options.defect is None:
-            database = DirectoryBasedExampleDatabase(DATABASE / self._target.name)
+            # A place of its own: hypothesis keys by the source of the function below, which is the same for all.
+            key = hashlib.sha256(spec_of(self._target).encode()).hexdigest()[:8]
+            database = DirectoryBasedExampleDatabase(DATABASE / f"{self._target.name}-{key}")
 
         @settings(
             hypothesis_settings(options.profile, database),
@@ -129,11 +139,14 @@ class Searcher:
             search()
         except FindingError:
             pass  # the report is in self._smallest
+        except HypothesisException as error:
+            raise UsageError(f"{spec_of(self._target)}: {type(error).__name__}: {error}") from error
 
     def _try(self, case: Case) -> None:
         report = self._known.get(case)
         if report is None:
-            if self._budget.spent:
+            # The budget of cases is one of the search: what it found is shrunk all the same, as long as time is left.
+            if self._budget.spent if self._smallest is None else self._budget.late:
                 return
             report = examine_case(self._target, case, self._options.arch, self._options.defect)
             if self._budget.cases is not None and self._smallest is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,15 +22,17 @@ _LITERALS = (int, float, str, bool, type(None))
 class Case:
     """One set of drawn arguments, a data seed, a data regime, and how the tensors lie in memory.
 
+    Two cases are equal when they print the same source, whatever the order of their arguments: True is not 1.
+
     Raises UsageError for an argument that is no literal: a case must be printable as source code. Draw the name of a
-    configuration, and look it up in the target.
+    configuration, and look it up in the target. Also for an unknown regime, and a seed or layout below 0.
     """
 
-    arguments: Mapping[str, Any]
-    seed: int = 0
-    regime: str = "exact"
-    layout: int = 0
-    _key: tuple[Any, ...] = field(init=False, compare=False)
+    arguments: Mapping[str, Any] = field(compare=False)
+    seed: int = field(default=0, compare=False)
+    regime: str = field(default="exact", compare=False)
+    layout: int = field(default=0, compare=False)
+    _key: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         for name, value in self.arguments.items():
@@ -40,23 +43,21 @@ class Case:
                 )
         if self.regime not in REGIMES:
             raise UsageError(f"regime={self.regime!r}: allowed are {', '.join(map(repr, REGIMES))}")
+        for name, number in (("seed", self.seed), ("layout", self.layout)):
+            if type(number) is not int or number < 0:
+                raise UsageError(f"{name}={number!r}: allowed are integers of 0 or more")
         object.__setattr__(self, "arguments", MappingProxyType(dict(self.arguments)))
-        object.__setattr__(
-            self, "_key", (tuple(self.arguments.items()), self.seed, self.regime, self.layout)
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._key)
+        printed = tuple(sorted((name, _source(value)) for name, value in self.arguments.items()))
+        object.__setattr__(self, "_key", (printed, self.seed, self.regime, self.layout))
 
     def __str__(self) -> str:
-        shown = [f"{name}={value}" for name, value in self.arguments.items()]
+        shown = [f"{name}={_shown(value)}" for name, value in self.arguments.items()]
         return " ".join([*shown, f"regime={self.regime}", f"layout={self.layout}", f"seed={self.seed}"])
 
     def __repr__(self) -> str:
         """Python source of the case."""
-        return (
-            f"Case({dict(self.arguments)!r}, seed={self.seed}, regime={self.regime!r}, layout={self.layout})"
-        )
+        arguments = ", ".join(f"{name!r}: {_source(value)}" for name, value in self.arguments.items())
+        return f"Case({{{arguments}}}, seed={self.seed}, regime={self.regime!r}, layout={self.layout})"
 
     def digest(self, *more: str) -> str:
         """Eight hexadecimal digits that name the case (and `more`)."""
@@ -66,5 +67,19 @@ class Case:
 
 def _is_literal(value: Any) -> bool:
     if isinstance(value, tuple):
-        return all(_is_literal(v) for v in value)
-    return isinstance(value, _LITERALS)
+        return type(value) is tuple and all(_is_literal(v) for v in value)
+    return type(value) in _LITERALS  # an enum's or numpy's number is an int, and prints as something else
+
+
+def _source(value: Any) -> str:
+    """Python source of a literal; that of a NaN or an infinity is a call."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_source, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float({str(value)!r})"
+    return repr(value)
+
+
+def _shown(value: Any) -> str:
+    """A string without quotes, where it can be told from what stands around it."""
+    return value if isinstance(value, str) and value.isidentifier() else _source(value)

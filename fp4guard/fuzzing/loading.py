@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import linecache
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,19 +26,19 @@ _INCLUDED = "fp4guard.included"
 def load_targets(spec: str) -> list[Target]:
     """The targets that a spec names: `kernels.<family>`, a module, a file, or one of them with `::function`.
 
-    Raises UsageError when there is no such module, file or function, or no target in it.
+    Raises UsageError when there is no such module, file or function, no target in it, or when importing it fails.
     """
     place, _, name = spec.partition("::")
     module = _load_module(place)
-    found = {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, Target) and value.function.__module__ == module.__name__
-    }
+    everything = {key: value for key, value in vars(module).items() if isinstance(value, Target)}
+    found = {key: value for key, value in everything.items() if value.function.__module__ == module.__name__}
     if not name and found:
-        return list(found.values())
-    if name in found:
-        return [found[name]]
+        return list(dict.fromkeys(found.values()))
+    if name in everything:
+        return [everything[name]]
+    # A reproducer names the function, which may be bound to another name: test_it = fuzz(...)(check_it).
+    if named := [target for target in found.values() if name and target.name == name]:
+        return named[:1]
     known = ", ".join(found) or "none; decorate a function with @fp4guard.fuzz(...)"
     raise UsageError(f"{spec}: no target{f' called {name!r}' if name else ''} in {place}; its targets: {known}")
 
@@ -136,37 +137,52 @@ class _EditedModules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 def _load_module(place: str) -> ModuleType:
     path = Path(place)
-    if place.startswith("kernels.") or place in ("kernels", "kernels/"):
-        return _load_family(place.partition(".")[2], place)
+    if place.startswith("kernels.") and place.split(".")[1] in included.families():
+        return _load_family(place.split(".")[1])
     if included.ROOT is not None and path.exists() and path.resolve().is_relative_to(included.ROOT):
         parts = path.resolve().relative_to(included.ROOT).parts
-        return _load_family(parts[0] if parts else "", place)
+        if parts and parts[0] in included.families():
+            return _load_family(parts[0])
     if place.endswith(".py"):
         return _load_file(path)
+    known = ", ".join(f"kernels.{name}" for name in included.families())
+    allowed = f"allowed are {known}, a module, FILE.py, or FILE.py::FUNCTION"
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise UsageError(f"TARGET={place!r}: {allowed}")
+    _look_first_in(Path.cwd())
     try:
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.insert(0, here)
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
-        known = ", ".join(f"kernels.{name}" for name in included.families())
-        raise UsageError(
-            f"TARGET={place!r}: {error}; allowed are {known}, a module, FILE.py, or FILE.py::FUNCTION"
-        ) from None
+        if error.name is not None and f"{place}.".startswith(f"{error.name}."):
+            raise UsageError(f"TARGET={place!r}: {error}; {allowed}") from None
+        raise _import_failed(place, error) from error
+    except (Exception, SystemExit) as error:
+        raise _import_failed(place, error) from error
 
 
-def _load_family(dotted: str, place: str) -> ModuleType:
-    family = dotted.split(".")[0]
-    if family not in included.families():
-        known = ", ".join(f"kernels.{name}" for name in included.families())
-        raise UsageError(f"TARGET={place!r}: there is no such included kernel; allowed are {known}")
+def _load_family(family: str) -> ModuleType:
     return importlib.import_module(f"{_INCLUDED}.{family}.target")
 
 
+def _import_failed(place: str, error: BaseException) -> UsageError:
+    """What a module raised while it was imported, with the line that was reached, in a syntax error's way or not."""
+    what = "".join(traceback.format_exception_only(error)).strip()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    inner = [f for f in frames if not Path(f.filename).is_relative_to(Path(__file__).parent)]
+    where = f"\n  at {inner[-1].filename}:{inner[-1].lineno}   {inner[-1].line or ''}".rstrip() if inner else ""
+    return UsageError(f"TARGET={place!r}: importing it fails: {what}{where}")
+
+
 def _load_file(path: Path) -> ModuleType:
-    """Import a file as `python FILE` would: its folder first on the path, its own name for nobody else."""
+    """Import a file as `python FILE` would: its folder first on the path, its own name for nobody else.
+
+    A file of a package becomes that package's module, so that its relative imports work.
+    """
     if not path.is_file():
         raise UsageError(f"TARGET={str(path)!r}: there is no such file")
     path = path.resolve()
+    if (module := _load_from_package(path)) is not None:
+        return module
     name = f"_fp4guard_target_{path.stem}_{abs(hash(path)):x}"
     if name in sys.modules:
         return sys.modules[name]
@@ -174,11 +190,34 @@ def _load_file(path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if (folder := str(path.parent)) not in sys.path:
-        sys.path.insert(0, folder)
+    _look_first_in(path.parent)
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise
+        raise _import_failed(str(path), error) from error
     return module
+
+
+def _load_from_package(path: Path) -> ModuleType | None:
+    """The module of a file in a package; None for any other file, and where its package's name is another one's."""
+    root = path.parent
+    while (root / "__init__.py").is_file() and root.name.isidentifier():
+        root = root.parent
+    if root == path.parent or not path.stem.isidentifier():
+        return None
+    package = path.relative_to(root).parts[0]
+    _look_first_in(root)
+    try:
+        loaded = importlib.import_module(package)
+        if loaded.__file__ is None or Path(loaded.__file__).resolve() != root / package / "__init__.py":
+            return None
+        return importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
+    except (Exception, SystemExit) as error:
+        raise _import_failed(str(path), error) from error
+
+
+def _look_first_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+        importlib.invalidate_caches()

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
+from hypothesis.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """`cases` per target; `derandomize`: the same cases every time, chosen by the target alone; `keep`: failing cases
-    are kept in a database and tried first next time; `stop_at_first`: a target's first finding ends its search."""
+    are kept in a database and tried first next time; `stop_at_first`: a target's first finding ends its search.
+    """
 
     name: str
     cases: int
@@ -54,7 +56,17 @@ def hypothesis_settings(profile: Profile, database: ExampleDatabase | None) -> s
 
 
 def register() -> None:
-    """Make `--hypothesis-profile=dev|pr|nightly` known to pytest."""
+    """Make `--hypothesis-profile=dev|pr|nightly` known to pytest, except for names that the project has taken."""
     for profile in PROFILES.values():
+        if _is_registered(profile.name):
+            continue
         database = DirectoryBasedExampleDatabase(DATABASE) if profile.keep else None
         settings.register_profile(profile.name, hypothesis_settings(profile, database))
+
+
+def _is_registered(name: str) -> bool:
+    try:
+        settings.get_profile(name)
+    except InvalidArgument:
+        return False
+    return True

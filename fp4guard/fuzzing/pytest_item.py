@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from ..ttir import parse_arch
 from .case import Case
 from .examine import examine_case
+from .loading import spec_of
 from .target import Target
 
 
@@ -22,13 +23,16 @@ def test_function(target: Target, arch: str) -> Callable[[], None]:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         phases=[phase for phase in settings().phases if phase is not Phase.explain],
     )
-    @given(target.cases())
-    def run(case: Case) -> None:
+    # Hypothesis keys its database by a test's source and signature: the spec keeps the cases of targets apart.
+    @given(case=target.cases())
+    def run(case: Case, spec: str = spec_of(target)) -> None:
+        __tracebackhide__ = True
         examine_case(target, case, found).raise_first()
 
     run.__name__ = run.__qualname__ = target.name
     run.__doc__ = target.function.__doc__
     run.__module__ = target.function.__module__
+    run.pytestmark = list(getattr(target, "pytestmark", []))
     return run  # type: ignore[no-any-return]
 
 

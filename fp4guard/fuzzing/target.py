@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .strategies import Dims, draw_arguments, drawing_order
 _RESERVED = ("mem", "target", "arch", "defect", "seed", "regime", "layout")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: pytest keeps the marks of a test on the test
 class Target:
     """A function `(mem, **arguments)` that runs the code under test once, and says what it expects of it.
 
@@ -32,13 +33,16 @@ class Target:
     recipes: dict[str, Dims | SearchStrategy[Any]]
     choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        update_wrapper(self, self.function)  # it looks like the function to whoever asks: a mark of pytest, help()
+
     @property
     def name(self) -> str:
         return self.function.__name__
 
     @property
     def file(self) -> Path:
-        return Path(self.function.__code__.co_filename)
+        return Path(inspect.unwrap(self.function).__code__.co_filename)
 
     def cases(self) -> SearchStrategy[Case]:
         """Strategy of the target's cases."""
@@ -66,40 +70,67 @@ class Target:
         return self.function(*args, **kwargs)
 
 
-def fuzz(**recipes: Dims | SearchStrategy[Any] | Sequence[Any]) -> Callable[[Callable[..., None]], Target]:
+def fuzz(
+    *functions: Any, **recipes: Dims | SearchStrategy[Any] | Sequence[Any]
+) -> Callable[[Callable[..., None]], Target]:
     """Make a target of a function `(mem, **arguments)`.
 
     Each argument is drawn from `dims(...)`, from a strategy of hypothesis, or from a sequence of values. The function
     is called several times per case, with the same inputs and different poison; it must run the code under test
     once, and depend on nothing but its arguments. The same object is a pytest test, if its name starts as a test's does.
 
-    Raises UsageError when arguments and signature do not fit together.
+    Raises UsageError when arguments and signature do not fit together, and for what is no plain function.
     """
+    if functions:
+        raise UsageError("@fuzz takes strategies by the names of arguments: write @fuzz(), or @fuzz(m=dims(), ...)")
 
     def decorate(function: Callable[..., None]) -> Target:
-        wanted = list(inspect.signature(function).parameters)
-        if wanted[:1] != ["mem"]:
-            raise UsageError(f"@fuzz def {function.__name__}({', '.join(wanted)}): the first parameter must be mem")
-        if set(wanted[1:]) != set(recipes):
+        wanted = _parameters(function)
+        if set(wanted) != set(recipes):
             raise UsageError(
-                f"@fuzz({', '.join(recipes)}) def {function.__name__}({', '.join(wanted)}): a strategy is needed for "
-                "every parameter but mem, and for no other"
+                f"@fuzz({', '.join(recipes)}) def {function.__name__}({', '.join(['mem', *wanted])}): a strategy is "
+                "needed for every parameter but mem, and for no other"
             )
-        for name in wanted[1:]:
+        for name in wanted:
             if name in _RESERVED:
                 raise UsageError(f"@fuzz({name}=...): the names {', '.join(_RESERVED)} are taken")
         choices = {n: tuple(v) for n, v in recipes.items() if isinstance(v, Sequence) and not isinstance(v, str)}
-        target = Target(function, {name: _recipe(name, recipes[name]) for name in wanted[1:]}, choices)
+        target = Target(function, {name: _recipe(name, recipes[name]) for name in wanted}, choices)
         drawing_order(target.recipes)
         return target
 
     return decorate
 
 
+def _parameters(function: Any) -> list[str]:
+    """The names of a function's parameters behind `mem`."""
+    if isinstance(function, Target):
+        raise UsageError(f"@fuzz on {function.name}: it is a target already; give one @fuzz(...) all the strategies")
+    plain = inspect.unwrap(function)  # below a static method, or a decorator that uses functools.wraps
+    if not inspect.isfunction(plain) or plain.__name__ == "<lambda>":
+        raise UsageError(f"@fuzz on {function!r}: allowed are functions made with def")
+    name = function.__name__
+    if inspect.iscoroutinefunction(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        raise UsageError(f"@fuzz def {name}: allowed are plain functions; calling an async one or a generator runs nothing")
+    parameters = inspect.signature(function).parameters.values()
+    names = [_STARS.get(parameter.kind, "") + parameter.name for parameter in parameters]
+    if names[:1] != ["mem"]:
+        raise UsageError(f"@fuzz def {name}({', '.join(names)}): the first parameter must be mem")
+    for parameter in list(parameters)[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise UsageError(f"@fuzz def {name}({', '.join(names)}): {parameter} cannot be given by name")
+    return names[1:]
+
+
+_STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
 def _recipe(name: str, value: Any) -> Dims | SearchStrategy[Any]:
     if isinstance(value, (Dims, SearchStrategy)):
         return value
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        for one in value:
+            Case({name: one})  # UsageError unless a reproducer can print it
         return st.sampled_from(list(value))
     raise UsageError(
         f"@fuzz({name}={value!r}): allowed are dims(...), a strategy of hypothesis, or a list of values"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,40 +12,36 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .layouts import CONTIGUOUS
 from .memory import Memory
 from .region import Region, Role
 
 _aten = torch.ops.aten
 
-#: Every way in which torch makes memory without writing it, as it arrives below the Python API; `torch.empty_like`,
-#: `Tensor.new_empty` and the rest all end in one of these. The value: shape and strides from the operator's arguments.
-_EMPTY: dict[Any, Callable[..., tuple[tuple[int, ...], tuple[int, ...] | None]]] = {
-    _aten.empty.memory_format: lambda size, **_: (tuple(size), None),
-    _aten.empty_strided.default: lambda size, stride, **_: (tuple(size), tuple(stride)),
-    _aten.new_empty.default: lambda like, size, **_: (tuple(size), None),
-    _aten.new_empty_strided.default: lambda like, size, stride, **_: (tuple(size), tuple(stride)),
-    _aten.empty_like.default: lambda like, **_: (tuple(like.shape), _preserved(like)),
-}
+#: Every way in which torch makes memory without writing it, as it arrives below the Python API; `Tensor.new_empty` and
+#: the rest all end in one of these.
+_EMPTY = frozenset(
+    {
+        _aten.empty.memory_format,
+        _aten.empty_strided.default,
+        _aten.empty_permuted.default,
+        _aten.empty_like.default,
+        _aten.new_empty.default,
+        _aten.new_empty_strided.default,
+    }
+)
 
 #: Those that write what they make; the fill value from the operator's arguments.
-_FILLED: dict[Any, Callable[..., tuple[tuple[int, ...], Any]]] = {
-    _aten.zeros.default: lambda size, **_: (tuple(size), 0),
-    _aten.ones.default: lambda size, **_: (tuple(size), 1),
-    _aten.full.default: lambda size, value, **_: (tuple(size), value),
-    _aten.new_zeros.default: lambda like, size, **_: (tuple(size), 0),
-    _aten.new_ones.default: lambda like, size, **_: (tuple(size), 1),
-    _aten.new_full.default: lambda like, size, value, **_: (tuple(size), value),
-    _aten.zeros_like.default: lambda like, **_: (tuple(like.shape), 0),
-    _aten.ones_like.default: lambda like, **_: (tuple(like.shape), 1),
-    _aten.full_like.default: lambda like, value, **_: (tuple(like.shape), value),
+_FILLED: dict[Any, Callable[[Sequence[Any]], Any]] = {
+    _aten.zeros.default: lambda args: 0,
+    _aten.ones.default: lambda args: 1,
+    _aten.full.default: lambda args: args[1],
+    _aten.new_zeros.default: lambda args: 0,
+    _aten.new_ones.default: lambda args: 1,
+    _aten.new_full.default: lambda args: args[2],
+    _aten.zeros_like.default: lambda args: 0,
+    _aten.ones_like.default: lambda args: 1,
+    _aten.full_like.default: lambda args: args[1],
 }
-
-
-def _preserved(like: torch.Tensor) -> tuple[int, ...] | None:
-    """torch.preserve_format keeps the strides of a dense tensor and makes any other contiguous."""
-    dense = torch.empty_like(like, device="meta").stride()
-    return None if dense == CONTIGUOUS.strides(tuple(like.shape)) else tuple(dense)
 
 
 class GuardAllocations(TorchDispatchMode):  # type: ignore[misc]
@@ -57,25 +53,22 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _EMPTY and _on_cpu(args, kwargs):
-            shape, strides = _EMPTY[func](*args, **kwargs)
-            return self._make(shape, strides, _dtype(args, kwargs, None)).tensor
-        if func in _FILLED and _on_cpu(args, kwargs):
-            shape, value = _FILLED[func](*args, **kwargs)
-            region = self._make(shape, None, _dtype(args, kwargs, value if func is _aten.full.default else None))
-            region.tensor.fill_(value)
-            region.seal()
+        if (func in _EMPTY or func in _FILLED) and _guardable(args, kwargs):
+            region = self._make(func, args, kwargs)
+            if func in _FILLED:
+                region.tensor.fill_(_FILLED[func](args))
+                region.seal()
             return region.tensor
         result = func(*args, **kwargs)
         for place, name in _written(func):
             self._wrote(args[place] if place < len(args) else kwargs.get(name))
         return result
 
-    def _make(self, shape: Any, strides: Any, dtype: torch.dtype) -> Region:
+    def _make(self, func: Any, args: Any, kwargs: Any) -> Region:
+        """A region of the shape, strides and dtype that torch itself would choose."""
+        like = func(*args, **{**kwargs, "device": "meta", "pin_memory": None})
         name = f"made at {_caller()}"
-        if strides is None:
-            return self._memory.empty(name, Role.SCRATCH, shape, dtype)
-        return self._memory.empty_strided(name, Role.SCRATCH, shape, strides, dtype)
+        return self._memory.empty_strided(name, Role.SCRATCH, tuple(like.shape), tuple(like.stride()), like.dtype)
 
     def _wrote(self, value: Any) -> None:
         for tensor in value if isinstance(value, (list, tuple)) else [value]:
@@ -83,9 +76,12 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[misc]
                 self._memory.note_host_write(tensor)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _written(func: Any) -> tuple[tuple[int, str], ...]:
-    """The arguments that an operator writes to: position and name."""
+    """The arguments whose elements an operator writes: position and name."""
+    # `unsqueeze_` and its kin change what a tensor is a view of, `empty.out` its size: no element.
+    if torch.Tag.inplace_view in func.tags or func._schema.name.startswith("aten::empty"):
+        return ()
     return tuple(
         (place, argument.name)
         for place, argument in enumerate(func._schema.arguments)
@@ -93,32 +89,30 @@ def _written(func: Any) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _dtype(args: Any, kwargs: Any, value: Any) -> torch.dtype:
-    if kwargs.get("dtype") is not None:
-        return kwargs["dtype"]  # type: ignore[no-any-return]
-    if args and isinstance(args[0], torch.Tensor):
-        return args[0].dtype
-    if isinstance(value, bool):
-        return torch.bool
-    return torch.int64 if isinstance(value, int) else torch.get_default_dtype()
-
-
-def _on_cpu(args: Any, kwargs: Any) -> bool:
+def _guardable(args: Any, kwargs: Any) -> bool:
+    """Whether it makes a plain tensor on the CPU; sparse ones and other devices' are torch's own affair."""
+    like = args[0] if args and isinstance(args[0], torch.Tensor) else None
+    layout = kwargs.get("layout") or (torch.strided if like is None else like.layout)
     device = kwargs.get("device")
-    if device is None and args and isinstance(args[0], torch.Tensor):
-        device = args[0].device
-    return torch.device(device if device is not None else torch.get_default_device()).type == "cpu"
+    if device is None:
+        device = torch.get_default_device() if like is None else like.device
+    return layout is torch.strided and torch.device(device).type == "cpu"
 
 
 def _caller() -> str:
     """`launch.py:88`, the innermost frame that is neither torch's nor ours."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if not any(path.is_relative_to(root) for root in _INNER):
-            return f"{path.name}:{frame.f_lineno}"
+        file = frame.f_code.co_filename
+        if not _is_inner(file):
+            return f"{Path(file).name}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"
 
 
 _INNER = (Path(torch.__file__).parent, Path(__file__).parent)
+
+
+@cache
+def _is_inner(file: str) -> bool:
+    return any(Path(file).is_relative_to(root) for root in _INNER)

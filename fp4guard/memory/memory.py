@@ -35,6 +35,8 @@ class Memory:
             region.name = f"{base}#{count}"
         self._names.add(region.name)
         self.regions.append(region)
+        if not len(region.storage):
+            return region  # it holds no address, and its own may be anywhere
         at = bisect_right(self._starts, region.address)
         self._starts.insert(at, region.address)
         self._by_start.insert(at, region)

@@ -1,8 +1,8 @@
 """What stands where nothing defined was written: the bytes of red zones, of fresh memory and of undefined lanes.
 
 A run has one poison. Two runs that differ only in poison must give the same outputs, so the patterns are chosen to
-differ in what they do: all ones is NaN for every float format and for an E8M0 scale, and -1 as an index; ordinary
-numbers are finite, non-zero, and in range as an index.
+differ in what they do: all ones is NaN for every IEEE-like float format and for an E8M0 scale, and -1 as an index;
+ordinary numbers are finite, and in range as an index.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ _BFLOAT16_ONE, _BFLOAT16_STEP = 0x3F80, 0x10
 def _ordinary(dtype: torch.dtype) -> np.ndarray[Any, Any]:
     """Finite, varied, small: 1, 1.125, ... for floats; 0..3 for integers of 16 bits and more (an index in range).
 
-    One-byte integers are mostly codes and scales: 0x7D..0x81 are E8M0 scales near 1.
+    One-byte integers are mostly codes and scales: 0x7D..0x81 are E8M0 scales near 1. Those codes are NaN for some of
+    the 8-bit floats, for which 0x38..0x3E are finite, whatever their split of the bits.
     """
     if dtype == torch.bfloat16:
         return (_BFLOAT16_ONE + _BFLOAT16_STEP * np.arange(7)).astype(np.uint16).view(np.uint8)
     if dtype.is_floating_point and dtype.itemsize > 1:
         return (1 + np.arange(7) / 8).astype(_numpy_float(dtype)).view(np.uint8)
+    if dtype.is_floating_point and dtype is not _E8M0:
+        return np.arange(0x38, 0x3F, dtype=np.uint8)
     if dtype.itemsize == 1:
         return np.array([0x7F, 0x7E, 0x80, 0x7D, 0x81], np.uint8) if dtype is not torch.bool else _ONE
     if dtype.is_complex:
@@ -35,6 +38,9 @@ def _ordinary(dtype: torch.dtype) -> np.ndarray[Any, Any]:
 
 
 _ONE = np.array([1], np.uint8)
+
+#: torch has it since 2.7.
+_E8M0 = getattr(torch, "float8_e8m0fnu", None)
 
 
 def _numpy_float(dtype: torch.dtype) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from enum import Enum
 from typing import Any
 
@@ -82,11 +83,12 @@ class Region:
         return int(self.storage.ctypes.data)
 
     def view(self, array: str, width: int) -> np.ndarray[Any, Any]:
-        """`storage` or `shadow` as unsigned integers of `width` bytes."""
+        """`storage` or `shadow` as unsigned integers of `width` bytes; what is less than one at the end is left out."""
         key = (array, width)
         found = self._views.get(key)
         if found is None:
-            found = self._views[key] = getattr(self, array).view(f"u{width}")
+            whole: Bytes = getattr(self, array)
+            found = self._views[key] = whole[: len(whole) // width * width].view(f"u{width}")
         return found
 
     def seal(self) -> None:
@@ -170,8 +172,10 @@ def foreign(name: str, tensor: torch.Tensor) -> Region:
     """The region of a tensor that fp4guard did not allocate: its whole storage is addressable and initialised."""
     storage = tensor.untyped_storage()
     count = storage.nbytes() // tensor.dtype.itemsize
-    flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage, 0, (count,), (1,))  # type: ignore[call-overload]
-    array = flat.detach().view(torch.uint8).numpy()
+    # Through the address: torch operations would be seen by GuardAllocations, and some dtypes have no view as bytes.
+    array = np.zeros(0, np.uint8)
+    if storage.nbytes():
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * storage.nbytes()).from_address(storage.data_ptr()))
     region = Region(name, Role.FOREIGN, array, tensor.dtype, (count,), (1,), 0)
     region.keep = tensor  # the addresses must not be given to another tensor while the region is known
     region.seal()

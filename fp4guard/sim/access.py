@@ -109,6 +109,8 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
     address = np.broadcast_to(address, shape).reshape(-1)
     address = address if lanes is None else address[lanes]
     element = site.element
+    if not len(address):
+        return np.full(shape, m.poison(site), element.held)
     value = np.full(len(address), m.poison(site), element.held)
     for region, offset, chosen in _by_region(m, address):
         if region is None:
@@ -130,9 +132,9 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
 
 
 def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
-    """Group flat addresses: each region, the byte offsets in its storage, and which addresses (None: all)."""
+    """Group flat addresses, at least one: each region, the offsets in its storage, and which addresses (None: all)."""
     numbers = address >> REGION_SHIFT
-    first = int(numbers[0]) if len(numbers) else 0
+    first = int(numbers[0])
     if (numbers == first).all():
         region = m.region(first)
         yield region, address - base_address(first) if region is not None else address, None
@@ -189,9 +191,7 @@ def _write(region: Region, offset: Array, raw: Array) -> Array:
     return (region.storage[index] != raw.view(np.uint8).reshape(-1, width)).any(axis=1)
 
 
-def _lane_programs(
-    shape: tuple[int, ...], lanes: Array | None, chosen: Array | None, selected: Array | None
-) -> Array:
+def _lane_programs(shape: tuple[int, ...], lanes: Array | None, chosen: Array | None, selected: Array | None) -> Array:
     """The batch index of the program of each selected lane. An access that is the same for all names the first."""
     lane = np.arange(int(np.prod(shape))) if lanes is None else lanes
     lane = lane if chosen is None else lane[chosen]

@@ -82,7 +82,7 @@ def for_step(
         low, high, stride = (slots[b] for b in bounds)
         if unsigned:
             low, high, stride = (x.view(f"u{x.dtype.itemsize}") for x in (low, high, stride))
-        trips = np.maximum(-((low.astype(np.int64) - high) // stride), 0)
+        trips = np.maximum(-((low.astype(np.int64) - high.astype(np.int64)) // stride.astype(np.int64)), 0)
         if m.active is not None and len(trips) == len(m.active):
             trips = np.where(m.active, trips, 0)
         most, same = int(trips.max()), bool((trips == trips.flat[0]).all())

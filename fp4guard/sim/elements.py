@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 @dataclass(frozen=True, slots=True)
 class Element:
     """`held` is the numpy dtype of values; `width` the bytes in memory; `load` and `store` convert from and to
-    unsigned integers of that width."""
+    unsigned integers of that width.
+    """
 
     held: np.dtype[Any]
     width: int

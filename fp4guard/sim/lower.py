@@ -74,9 +74,7 @@ class _Lowering:
         passes: tuple[int, ...] = ()
         if last is not None and last.name in _TERMINATORS:
             passes = tuple(v.index for v in last.operands[last.name == "scf.condition" :])
-        return Body(
-            tuple(step for step in steps if step is not None), tuple(v.index for v in block.arguments), passes
-        )
+        return Body(tuple(step for step in steps if step is not None), tuple(v.index for v in block.arguments), passes)
 
     def _step(self, op: Operation) -> Step | None:
         if op.name in _TERMINATORS or op.name in NO_OPS:
@@ -114,6 +112,8 @@ class _Lowering:
 
     def _reduce(self, op: Operation) -> Step:
         """Combine halves of the axis until one element is left; Triton's tensors have power-of-two sizes."""
+        if any(inner.regions for inner in op.regions[0].block.operations):
+            raise UnsupportedError(f"{op.name} with a branch or a loop in what combines two elements", op.location)
         combine = self._body(op.regions[0].block)
         axis = op.attributes["axis"] + 1
         sources = [(v.index, v.type) for v in op.operands]

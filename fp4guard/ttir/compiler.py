@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from ..errors import UsageError
+from ..errors import UnsupportedError, UsageError
 from .ir import Function
 from .parse import parse_module
 
@@ -90,12 +90,26 @@ def compile_launch(
     if arch not in binders:
         binders[arch] = create_function_from_signature(kernel.signature, kernel.params, _backend(arch).backend)
     bound, specialization, options = binders[arch](*args, **kwargs)
+    for name, entry in zip(bound, specialization):
+        if isinstance(entry[0], tuple):
+            raise UnsupportedError(f"the argument {name} of {kernel.fn.__name__}, a tuple")
     specialization = [_without_hint(entry) for entry in specialization]
     key = (arch, str(specialization), str(sorted(options.items())), _constexpr_key(kernel, bound))
     programs = _compiled.setdefault(kernel, {})
     if key not in programs:
         programs[key] = _compile(kernel, arch, kwargs, bound, specialization, options)
+    _check_globals(kernel)
     return programs[key], bound
+
+
+def _check_globals(kernel: Any) -> None:
+    """As Triton does at every launch: a program that was compiled with other values of globals is not run."""
+    for (name, _), (value, scope) in kernel.used_global_vals.items():
+        if name not in scope or scope[name] != value:
+            now = scope.get(name, "nothing")
+            raise RuntimeError(
+                f"Global variable {name} has changed since we compiled this kernel, from {value} to {now}"
+            )
 
 
 def _without_hint(entry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -107,8 +121,25 @@ def _without_hint(entry: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _constexpr_key(kernel: JITFunction[Any], bound: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The specialisation already prints constexpr values; functions among them are told apart by identity."""
-    return tuple((id(v) if callable(v) else repr(v)) for p, v in zip(kernel.params, bound.values()) if p.is_constexpr)
+    """The specialisation already prints constexpr values; functions among them are told apart by identity.
+
+    The key holds the functions themselves, so that no other one is ever given the identity of one that is gone.
+    """
+    values = (v for p, v in zip(kernel.params, bound.values()) if p.is_constexpr)
+    return tuple(_Identity(v) if callable(v) else repr(v) for v in values)
+
+
+class _Identity:
+    """A key that equals only that of the same object."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 def _compile(

@@ -39,7 +39,7 @@ class Locations:
         if text.startswith("#"):
             return self._frames(self._definitions.get(text[1:], "unknown"))
         if match := _FILE.match(text):
-            return [Location(match[1], int(match[2]), int(match[3]) + self._shift)]
+            return [Location(_unescaped(match[1]), int(match[2]), int(match[3]) + self._shift)]
         if text.startswith("callsite("):
             callee, caller = _split_at(text[len("callsite(") : -1], " at ")
             return self._frames(callee) + self._frames(caller)
@@ -52,13 +52,22 @@ class Locations:
 
 
 def _split_at(text: str, separator: str) -> tuple[str, str]:
-    """Split at the first `separator` that stands in no bracket."""
+    """Split at the first `separator` that stands in no bracket and in no file name."""
     depth = 0
-    for i, char in enumerate(text):
-        depth += (char in "([") - (char in ")]")
+    for match in re.finditer(r'"(?:[^"\\]|\\.)*"|.', text):
+        i, char = match.start(), match[0]
+        depth += (char in ("(", "[")) - (char in (")", "]"))
         if depth == 0 and text.startswith(separator, i):
             return text[:i], text[i + len(separator) :]
     return text, ""
+
+
+def _unescaped(name: str) -> str:
+    r"""MLIR prints a quote, a backslash, and bytes that are no ASCII as `\\` and two hexadecimal digits."""
+    if "\\" not in name:
+        return name
+    raw = re.sub(r"\\([0-9A-F]{2}|.)", lambda m: chr(int(m[1], 16)) if len(m[1]) == 2 else m[1], name)
+    return raw.encode("latin-1").decode(errors="replace")
 
 
 @lru_cache

@@ -231,9 +231,7 @@ class _Parser:
         self._at += 1  # `} do {`
         after = self._region([])
         location = self._close(location)
-        return Operation(
-            name, operands, self._results(types.split(" -> ")[-1]), location, {}, (), (before, after)
-        )
+        return Operation(name, operands, self._results(types.split(" -> ")[-1]), location, {}, (), (before, after))
 
     def _branch(self, name: str, rest: str, location: Location) -> Operation:
         successors = tuple((int(label[2:]), self._values(values)) for label, values in _SUCCESSOR.findall(rest))

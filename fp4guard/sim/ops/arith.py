@@ -37,6 +37,36 @@ def _unsigned(function: Callable[[Array, Array], Array]) -> Rule:
     return lambda op: apply
 
 
+def _as_signed(x: Array) -> Array:
+    """A one-bit integer that is set is -1 where signs matter; numpy's bool knows no arithmetic."""
+    return -x.view(np.int8) if x.dtype == bool else x
+
+
+def _signed(function: Callable[..., Array]) -> Rule:
+    """Two's complement arithmetic, modulo 2 for one bit."""
+
+    def rule(op: Operation) -> Callable[..., Array]:
+        if op.result.type.element == "i1":
+            return lambda *operands: (function(*map(_as_signed, operands)) & 1).astype(bool)
+        return function
+
+    return rule
+
+
+def _signed_zeros(function: Callable[[Array, Array], Array], sign: int) -> Callable[[Array, Array], Array]:
+    """A minimum (sign -1) or maximum (1) for which -0 is less than +0, as it is for the hardware."""
+
+    def apply(a: Array, b: Array) -> Array:
+        found = function(a, b)
+        zeros = found == 0
+        if not zeros.any():
+            return found
+        both = zeros & (a == b)
+        return np.where(both, a + b if sign > 0 else -(-a - b), found)
+
+    return apply
+
+
 def _divide(a: Array, b: Array) -> Array:
     """Division toward zero. A zero divisor, undefined in TTIR, gives 0."""
     return (a - np.fmod(a, b)) // b
@@ -81,7 +111,10 @@ _FLOAT_PREDICATES: dict[str, Callable[[Array, Array], Array]] = {
 def _compare_integers(op: Operation) -> Callable[..., Array]:
     predicate = op.words[0]
     if predicate in _INTEGER_PREDICATES:
-        return _INTEGER_PREDICATES[predicate]
+        signed = _INTEGER_PREDICATES[predicate]
+        if op.operands[0].type.element == "i1":
+            return lambda a, b: signed(_as_signed(a), _as_signed(b))
+        return signed
     function = _UNSIGNED_PREDICATES[predicate]
 
     def apply(a: Array, b: Array) -> Array:
@@ -109,21 +142,21 @@ def _select(op: Operation) -> Callable[..., Array]:
 
 RULES: dict[str, Rule] = {
     # integers
-    "arith.addi": _plain(np.add),
-    "arith.subi": _plain(np.subtract),
-    "arith.muli": _plain(np.multiply),
-    "arith.divsi": _plain(_divide),
-    "arith.remsi": _plain(np.fmod),
+    "arith.addi": _signed(np.add),
+    "arith.subi": _signed(np.subtract),
+    "arith.muli": _signed(np.multiply),
+    "arith.divsi": _signed(_divide),
+    "arith.remsi": _signed(np.fmod),
     "arith.divui": _unsigned(np.floor_divide),
     "arith.remui": _unsigned(np.remainder),
     "arith.andi": _plain(np.bitwise_and),
     "arith.ori": _plain(np.bitwise_or),
     "arith.xori": _plain(np.bitwise_xor),
-    "arith.shli": _plain(np.left_shift),
-    "arith.shrsi": _plain(np.right_shift),
+    "arith.shli": _signed(np.left_shift),
+    "arith.shrsi": _signed(np.right_shift),
     "arith.shrui": _unsigned(np.right_shift),
-    "arith.maxsi": _plain(np.maximum),
-    "arith.minsi": _plain(np.minimum),
+    "arith.maxsi": _signed(np.maximum),
+    "arith.minsi": _signed(np.minimum),
     "arith.maxui": _unsigned(np.maximum),
     "arith.minui": _unsigned(np.minimum),
     "arith.cmpi": _compare_integers,
@@ -134,10 +167,10 @@ RULES: dict[str, Rule] = {
     "arith.divf": _float(np.divide),
     "arith.remf": _float(np.fmod),
     "arith.negf": _float(np.negative),
-    "arith.maxnumf": _float(np.fmax),
-    "arith.minnumf": _float(np.fmin),
-    "arith.maximumf": _float(np.maximum),
-    "arith.minimumf": _float(np.minimum),
+    "arith.maxnumf": _float(_signed_zeros(np.fmax, 1)),
+    "arith.minnumf": _float(_signed_zeros(np.fmin, -1)),
+    "arith.maximumf": _float(_signed_zeros(np.maximum, 1)),
+    "arith.minimumf": _float(_signed_zeros(np.minimum, -1)),
     "arith.cmpf": _compare_floats,
     "arith.select": _select,
     # math

@@ -6,6 +6,8 @@ import re
 import struct
 from collections.abc import Callable
 
+import numpy as np
+
 from ...errors import UnsupportedError
 from ...ttir import Operation
 from ..elements import Array, element_of, held, round_to_bfloat16
@@ -37,7 +39,7 @@ def constant(op: Operation) -> Array:
     text = op.attributes["value"]
     splat = re.fullmatch(r"dense<([^\[\]]*)>", text)
     literal = splat[1] if splat else text
-    if literal.startswith("dense"):
+    if literal.startswith(("dense", '"')):
         raise UnsupportedError("a constant tensor whose elements differ", op.location, text)
     return held(type_, parse_literal(literal, type_.element))
 
@@ -69,16 +71,40 @@ def _to_float(op: Operation) -> Callable[..., Array]:
         return x.astype(target)
 
     if op.result.type.element == "bf16":
+        if source.held == np.float64:
+            return lambda x: round_to_bfloat16(_to_odd(x))
         return lambda x: round_to_bfloat16(apply(x))
     return apply
 
 
+def _to_odd(x: Array) -> Array:
+    """float64 to float32, where what is not exact gets a last bit of 1: rounding it again rounds only once."""
+    near = x.astype(np.float32)
+    wide = near.astype(np.float64)
+    bits = near.view(np.uint32) - (np.abs(wide) > np.abs(x))
+    return np.where((wide == x) | (x != x), near, (bits | 1).astype(np.uint32).view(np.float32))
+
+
 def _to_integer(op: Operation) -> Callable[..., Array]:
-    """Float to integer, toward zero."""
+    """Float to integer, toward zero.
+
+    TTIR leaves open what becomes of a number out of range. Here it is what GPUs' instructions of 32 and 64 bits make
+    of it: the nearest integer there is, and 0 of NaN; fewer bits are the low ones of 32.
+    """
     target = element_of(op.result.type).held
-    if op.name == "arith.fptoui":
-        return lambda x: x.astype(f"u{target.itemsize}").view(target)
-    return lambda x: x.astype(target)
+    kind = "u" if op.name == "arith.fptoui" else "i"
+    wide = np.iinfo(f"{kind}{max(target.itemsize, 4)}")
+
+    def apply(x: Array) -> Array:
+        whole = np.trunc(np.where(x != x, 0, x).astype(np.float64))
+        below, above = whole < wide.min, whole > wide.max
+        if wide.bits == 64:
+            above = whole >= float(wide.max)  # which is one too many: float64 has no such odd number
+        inside = np.where(below | above, 0, whole).astype(wide.dtype)
+        limited = np.where(below, wide.min, np.where(above, wide.max, inside))
+        return limited.astype(wide.dtype).astype(f"{kind}{target.itemsize}").view(target)
+
+    return apply
 
 
 def _bitcast(op: Operation) -> Callable[..., Array]:

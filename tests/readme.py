@@ -1,0 +1,78 @@
+"""Keeps the README true: every shown output is what the command above it prints.
+
+    python tests/readme.py [--write]
+
+An output follows a comment `<!-- output of: COMMAND -->`. Times differ from run to run, and are not compared.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from fp4guard.files import write_atomically
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+_OUTPUT = re.compile(r"<!-- output of: (?P<command>[^\n]*) -->\n```\n(?P<shown>.*?)```\n", re.S)
+_FILE = re.compile(r"<!-- file: (?P<name>[^\n]*) -->\n```python\n(?P<text>.*?)```\n", re.S)
+_TIME = re.compile(r"\d+(\.\d+)? s\b")
+
+#: Benchmarks print other figures each time.
+_NOT_COMPARED = ("tests/bench_interpreter.py",)
+
+
+def outputs() -> list[re.Match[str]]:
+    """Each shown output, in order; `command` and `shown` are its groups."""
+    return list(_OUTPUT.finditer(README.read_text()))
+
+
+def run(command: str) -> str:
+    """What a command prints, with the README's files in the folder it runs in.
+
+    The included kernels show as a user who stands in the project's folder sees them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for file in _FILE.finditer(README.read_text()):
+            (Path(folder) / file["name"]).write_text(file["text"])
+        words = shlex.split(command)
+        program = [sys.executable, "-m", "fp4guard.cli", *words[1:]] if words[0] == "fp4guard" else [sys.executable, *words[1:]]
+        if words[0] == "python":
+            program[1] = str(ROOT / words[1])
+        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
+        printed = done.stdout.replace(f"{ROOT}/", "")
+    prompt = "" if words[0] == "python" else f"$ {command}\n"
+    return prompt + printed
+
+
+def comparable(text: str) -> str:
+    """A text without its times."""
+    return _TIME.sub("N s", text).strip()
+
+
+def compared(command: str) -> bool:
+    """Whether a command prints the same each time."""
+    return not any(name in command for name in _NOT_COMPARED)
+
+
+def main() -> None:
+    text = README.read_text()
+    for output in outputs():
+        printed = run(output["command"])
+        if comparable(printed) != comparable(output["shown"]):
+            print(f"not as shown: {output['command']}")
+            block = f"<!-- output of: {output['command']} -->\n```\n{printed}```\n"
+            text = text.replace(output[0], block)
+    if "--write" in sys.argv:
+        write_atomically(README, text)
+    elif text != README.read_text():
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
