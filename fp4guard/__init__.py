@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .fuzzing.strategies import dims
     from .fuzzing.target import Target, fuzz
     from .memory.layouts import PLAIN, ROWS, STRIDED, Layout
+    from .sim.tuning import configs, tuned
 
 _WHERE = {
     "Case": "fuzzing.case",
@@ -45,10 +46,12 @@ _WHERE = {
     "Target": "fuzzing.target",
     "UnsupportedError": "errors",
     "UsageError": "errors",
+    "configs": "sim.tuning",
     "dims": "fuzzing.strategies",
     "examine": "fuzzing.examine",
     "fuzz": "fuzzing.target",
     "replay": "fuzzing.replay",
+    "tuned": "sim.tuning",
 }
 
 __all__ = [
@@ -67,12 +70,14 @@ __all__ = [
     "Target",
     "UnsupportedError",
     "UsageError",
+    "configs",
     "dims",
     "examine",
     "formats",
     "fuzz",
     "oracle",
     "replay",
+    "tuned",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import Fp4guardError
+from .errors import Fp4guardError, UsageError
 
 if TYPE_CHECKING:
     from .fuzzing.campaign import Search
@@ -25,7 +26,7 @@ _PROFILE_NAMES = ("dev", "pr", "nightly")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """`90`, `90s`, `5m`, `2h`, in seconds."""
 
     name = "duration"
@@ -52,12 +53,15 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             status = command(*args, **kwargs)
-        except Fp4guardError as error:
-            click.echo(f"fp4guard: {error}", err=True)
-            status = ERROR
         except KeyboardInterrupt:
             click.echo("fp4guard: interrupted", err=True)
             status = INTERRUPTED
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            # Python's own exit status for it is 1, which says that something was found.
+            _tell(error)
+            status = ERROR
         sys.exit(status)
 
     return run
@@ -65,8 +69,8 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
-@click.option("--profile", type=click.Choice(_PROFILE_NAMES), default="dev", show_default=True)
-@click.option("--max-time", type=Duration(), help="Time for all targets together [60s if no limit and no profile is given].")
+@click.option("--profile", type=click.Choice(_PROFILE_NAMES), help="How to search [dev].")
+@click.option("--max-time", type=Duration(), help="Time for all targets [60s if no limit and no profile].")
 @click.option("--max-cases", type=click.IntRange(min=1), help="Cases for each target [the profile's].")
 @click.option("--seed", type=click.IntRange(min=0), help="The same cases every time.")
 @click.option("--arch", default="sm_90", show_default=True, help="Compile for sm_<n> or gfx<n>.")
@@ -76,7 +80,7 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 @_guarded
 def fuzz(
     targets: Sequence[str],
-    profile: str,
+    profile: str | None,
     max_time: float | None,
     max_cases: int | None,
     seed: int | None,
@@ -92,17 +96,18 @@ def fuzz(
     """
     from .console import Console
     from .fuzzing.campaign import Options, run_campaign
-    from .fuzzing.loading import included_targets, load_targets, with_defect
+    from .fuzzing.interrupts import interruptible
+    from .fuzzing.loading import included_targets, load_targets, spec_of, with_defect
     from .fuzzing.profiles import PROFILES
-    from .report.reproducer import command, write_reproducer
+    from .report.reproducer import command, write, write_reproducer
     from .report.summary import of_searches
     from .ttir import parse_arch
 
     found = [t for spec in targets for t in load_targets(spec)] if targets else included_targets()
     if defect is not None:
         found = [with_defect(target, defect) for target in found]
-    chosen = PROFILES[profile]
-    if max_time is None and max_cases is None and chosen.name != "nightly":
+    chosen = PROFILES[profile or "dev"]
+    if max_time is None and max_cases is None and profile is None:
         max_time = _DEFAULT_SECONDS
     options = Options(chosen, parse_arch(arch), seed, defect)
     scripts: dict[int, Path] = {}
@@ -110,21 +115,34 @@ def fuzz(
     console = Console()
     searches: list[Search] = []
     interrupted = False
-    with console.progress(found, max_time) as progress:
+    with interruptible(), console.progress(found, max_time) as progress:
         try:
             for search in run_campaign(found, options, max_time, max_cases, progress.update, searches):
                 progress.done(search)
         except KeyboardInterrupt:
             interrupted = True
+    errors: list[Exception] = [search.error for search in searches if search.error is not None]
     for search in searches:
         for report in search.found:
-            path = scripts[id(report)] = write_reproducer(report, repro_dir)
-            console.report(report.describe(("repro", command(path))))
+            rows = []
+            try:
+                path = scripts[id(report)] = write_reproducer(report, repro_dir)
+                rows.append(("repro", command(path)))
+            except UsageError as error:
+                errors.append(error)
+            console.report(report.describe(*rows))
     console.summary(searches, interrupted)
     if json_file is not None:
-        _write_json(json_file, of_searches(searches, scripts))
+        write(json_file, _as_text(of_searches(searches, scripts, interrupted)))
+    if not interrupted and (untried := [search for search in searches if not search.cases and search.error is None]):
+        names = ", ".join(spec_of(search.target) for search in untried)
+        errors.append(UsageError(f"no case of {names} was tried: give more time, or more cases"))
+    for problem in errors:
+        _tell(problem)
     if interrupted:
         return INTERRUPTED
+    if errors:
+        return ERROR
     return FINDINGS if any(search.found for search in searches) else CLEAN
 
 
@@ -138,7 +156,7 @@ def list_targets(as_json: bool) -> int:
 
     kernels = included_kernels()
     if as_json:
-        click.echo(json_module.dumps({"targets": kernels}, indent=2))
+        click.echo(_as_text({"targets": kernels}), nl=False)
     else:
         Console().listing(kernels)
     return CLEAN
@@ -152,36 +170,42 @@ def list_targets(as_json: bool) -> int:
 @click.option("--arch", default="sm_90", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 @_guarded
-def defects(
-    family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str, as_json: bool
-) -> int:
+def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str, as_json: bool) -> int:
     """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
 
     Exit status 0 only if every defect is found and every control is clean.
     """
     from .console import Console
+    from .fuzzing.interrupts import interruptible
     from .fuzzing.selftest import Selftest
 
-    console = Console(quiet=as_json)
+    console = Console(stderr=as_json)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
+    interrupted = False
     try:
-        for row in selftest.run():
-            console.row(row)
+        with interruptible():
+            for row in selftest.run():
+                console.row(row)
     except KeyboardInterrupt:
-        console.selftest(selftest, interrupted=True)
-        return INTERRUPTED
+        interrupted = True
     if as_json:
-        click.echo(json_module.dumps(selftest.as_json(), indent=2))
-    else:
-        console.selftest(selftest, interrupted=False)
+        click.echo(_as_text(selftest.as_json()), nl=False)
+    console.selftest(selftest, interrupted)
+    if interrupted:
+        return INTERRUPTED
     return CLEAN if selftest.passed else FINDINGS
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    from .files import write_atomically
+def _tell(error: Exception) -> None:
+    if isinstance(error, Fp4guardError):
+        click.echo(f"fp4guard: {error}", err=True)
+        return
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo("fp4guard: the harness failed: an error of fp4guard, or of a target's use of it", err=True)
 
-    write_atomically(path, json_module.dumps(data, indent=2) + "\n")
 
+def _as_text(data: dict[str, Any]) -> str:
+    return json_module.dumps(data, indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ class Progress(Protocol):
 
 
 class Console:
-    """Writes to standard output; nothing at all when quiet."""
+    """Writes to standard output, or to standard error when that is for JSON."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, stderr: bool = False) -> None:
         # Highlighting and markup would colour and swallow parts of kernels' source lines.
-        self._out = rich.console.Console(quiet=quiet, highlight=False, markup=False, soft_wrap=True)
+        self._out = rich.console.Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, targets: Sequence[Target], seconds: float | None) -> Iterator[Progress]:
@@ -55,7 +55,7 @@ class Console:
     def summary(self, searches: Sequence[Search], interrupted: bool) -> None:
         """The last line."""
         cases, found = sum(s.cases for s in searches), sum(len(s.findings) for s in searches)
-        outcome = _count(found, "finding") if found else "nothing found"
+        outcome = _count(found, "finding") if found else "nothing found" if cases else "nothing tried"
         seconds = sum(s.seconds for s in searches)
         self._out.print()
         stop = "interrupted: " if interrupted else ""

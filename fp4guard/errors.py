@@ -24,7 +24,7 @@ class UnsupportedError(Fp4guardError):
     """A kernel uses something that the simulator does not execute: refused by name, never guessed."""
 
     def __init__(self, what: str, location: _Place | None = None, detail: str = "") -> None:
-        self.what = what
+        self.what, self.detail = what, detail
         self.location = location
         where = f"\n  at {location}   {location.source}" if location is not None else ""
         super().__init__(f"not supported by the simulator: {what}{where}" + (f"\n  {detail}" if detail else ""))

@@ -39,23 +39,31 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     module = sys.modules.get("fp4guard.fuzzing.target")
     if module is None or not isinstance(obj, module.Target) or not collector.funcnamefilter(name):
         return None
+    from .errors import UsageError
     from .fuzzing.pytest_item import test_function
 
-    return [pytest.Function.from_parent(collector, name=name, callobj=test_function(obj, _option(collector.config, "arch")))]
+    try:
+        function = test_function(obj, _option(collector.config, "arch"))
+    except UsageError as error:
+        raise collector.CollectError(str(error)) from None
+    return [pytest.Function.from_parent(collector, name=name, callobj=function)]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Write a reproducer for each finding that failed a test, before the report is made."""
     if call.excinfo is not None and (reports := list(_reports(call.excinfo.value))):
+        from .errors import UsageError
         from .report.reproducer import command, write_reproducer
 
         folder = item.config.rootpath / _option(item.config, "repro_dir")
-        commands = [command(write_reproducer(report, folder)) for report in reports]
-        item.user_properties.extend((_PROPERTY, text) for text in commands)
-        item.add_report_section("call", "fp4guard", "\n".join(f"reproduce with: {text}" for text in commands))
+        try:
+            commands = [command(write_reproducer(report, folder)) for report in reports]
+        except UsageError as error:
+            item.add_report_section("call", "fp4guard", f"no reproducer: {error}")
+        else:
+            item.user_properties.extend((_PROPERTY, text) for text in commands)
+            item.add_report_section("call", "fp4guard", "\n".join(f"reproduce with: {text}" for text in commands))
     return (yield)
 
 
@@ -86,4 +94,3 @@ def _reports(error: BaseException) -> Iterator[Any]:
 def _option(config: pytest.Config, name: str) -> str:
     value = config.getoption(f"--fp4guard-{name.replace('_', '-')}", default=None)
     return str(value if value is not None else config.getini(f"fp4guard_{name}"))
-

@@ -41,9 +41,8 @@ def run(command: str) -> str:
         for file in _FILE.finditer(README.read_text()):
             (Path(folder) / file["name"]).write_text(file["text"])
         words = shlex.split(command)
-        program = [sys.executable, "-m", "fp4guard.cli", *words[1:]] if words[0] == "fp4guard" else [sys.executable, *words[1:]]
-        if words[0] == "python":
-            program[1] = str(ROOT / words[1])
+        script = ["-m", "fp4guard.cli"] if words[0] == "fp4guard" else [str(ROOT / words.pop(1))]
+        program = [sys.executable, *script, *words[1:]]
         done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
         printed = done.stdout.replace(f"{ROOT}/", "")
     prompt = "" if words[0] == "python" else f"$ {command}\n"

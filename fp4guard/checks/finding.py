@@ -69,7 +69,10 @@ class FindingError(AssertionError):
         self.finding, self.report = finding, report
 
 
-_CLASSES = {kind: type(name, (FindingError,), {"__doc__": f"A finding of kind {kind}."}) for kind, name in KINDS.items()}
+_CLASSES = {
+    kind: type(name, (FindingError,), {"__doc__": f"A finding of kind {kind}.", "__module__": __name__})
+    for kind, name in KINDS.items()
+}
 
 
 def error_class(kind: str) -> type[FindingError]:

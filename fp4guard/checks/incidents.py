@@ -11,7 +11,8 @@ _VERBS = {
     "oob-write": ("writes", "write"),
     "uninitialized-read": ("reads", "read"),
     "undefined-lane": ("is masked off without `other`", "are masked off without `other`"),
-    "race": ("loses its value", "lose their value"),
+    "race": ("races", "race"),
+    "int-overflow": ("accesses", "access"),
 }
 
 
@@ -22,6 +23,10 @@ def from_incident(incident: Incident, effect: str | None) -> Finding:
     if region is not None:
         rows.append(("tensor", f"{region.name} {region.describe()}"))
     rows.append(("access", _access(incident)))
+    if incident.against is not None:
+        site, program = incident.against
+        who = "several programs" if program is None else f"program {incident.coordinates(program)}"
+        rows.append(("against", f"{who} at {site.location}   {site.location.source}".rstrip()))
     if effect is not None:
         rows.append(("effect", effect))
     return Finding(
@@ -47,7 +52,10 @@ def _headline(incident: Incident) -> str:
     if incident.kind == "undefined-lane":
         return f"{subject} in a load of `{region.name}`, and what they hold is used"
     if incident.kind == "race":
-        return f"{subject} in `{region.name}`: another lane of the same store writes another value there"
+        with_what = "another lane of the same store, which writes another value" if incident.against is None else "another program"
+        return f"{subject} for `{region.name}` with {with_what}"
+    if incident.kind == "int-overflow":
+        return f"{subject} `{region.name}` at an offset that overflowed its integer type"
     if incident.kind == "uninitialized-read":
         return f"{subject} `{region.name}` where nothing was written"
     assert incident.low is not None

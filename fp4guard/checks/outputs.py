@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from .. import oracle
-from ..errors import UsageError
 from ..memory import Region
 from .finding import Finding
 from .record import Checked, Record
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+#: Outputs of these are held against an `oracle.Expected`, all others against exact values.
+ORACLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def _place(mask: Mask) -> str:
@@ -28,20 +30,28 @@ def _tensor_row(record: Record, name: str) -> tuple[str, str]:
     return "tensor", f"{name} {record.memory.named(name).describe()}"
 
 
+def _once(record: Record) -> dict[str, Checked]:
+    """What is checked, but of several views of one region the first: outputs come before what is expected of them."""
+    first: dict[str, str] = {}
+    for name, checked in record.checked.items():
+        first.setdefault(checked.region, name)
+    return {name: record.checked[name] for name in first.values()}
+
+
 def unwritten(first: Record, second: Record) -> list[Finding]:
     """Outputs with elements that no store reached, and that hold the poison in both runs."""
     found = []
-    for name, checked in first.checked.items():
+    for name, checked in _once(first).items():
         other = second.checked.get(name)
         if other is None or other.unwritten.shape != checked.unwritten.shape:
             continue
-        region = first.memory.named(name)
+        region = first.memory.named(checked.region)
         mask = checked.unwritten & other.unwritten
         # Code that writes around torch (numpy, a C extension) leaves no trace in the shadow, but it does in the bytes.
-        mask &= _holds_poison(first, region, checked) & _holds_poison(second, second.memory.named(name), other)
+        mask &= _holds_poison(first, region, checked) & _holds_poison(second, second.memory.named(other.region), other)
         if mask.any():
-            rows = (_tensor_row(first, name), ("where", _place(mask)))
-            found.append(Finding("unwritten-output", f"`{name}` is not wholly written", name, rows=rows))
+            rows = (_tensor_row(first, region.name), ("where", _place(mask)))
+            found.append(Finding("unwritten-output", f"`{name}` is not wholly written", region.name, rows=rows))
     return found
 
 
@@ -81,8 +91,16 @@ def modified_inputs(record: Record) -> list[Finding]:
     return found
 
 
-def disturbed_red_zones(record: Record) -> list[Finding]:
-    """Red zones that changed though no store of a kernel was seen: code on the host wrote there."""
+def disturbed_red_zones(first: Record, second: Record) -> list[Finding]:
+    """Red zones that changed though no store of a kernel was seen: code on the host wrote there.
+
+    Both runs are looked at: what was written may be what the poison of one of them is.
+    """
+    found = _disturbed(first)
+    return found + [f for f in _disturbed(second) if f.tensor not in {one.tensor for one in found}]
+
+
+def _disturbed(record: Record) -> list[Finding]:
     found = []
     for region in record.memory.regions:
         offsets = region.disturbed(record.poison)
@@ -104,9 +122,12 @@ def poison_dependent(record: Record, changed: Mapping[str, Mask], kind: str) -> 
         "nondeterministic": "`{}` differs between two runs of the same case with the same poison",
     }
     found = []
+    once = _once(record)
     for name, mask in changed.items():
-        rows = (_tensor_row(record, name), ("where", _place(mask)))
-        found.append(Finding(kind, headlines[kind].format(name), name, rows=rows))
+        if name in once:
+            region = once[name].region
+            rows = (_tensor_row(record, region), ("where", _place(mask)))
+            found.append(Finding(kind, headlines[kind].format(name), region, rows=rows))
     return found
 
 
@@ -115,38 +136,40 @@ def wrong_values(record: Record, unstable: Mapping[str, Mask]) -> list[Finding]:
     found = []
     for name, expected in record.expectations.items():
         checked = record.checked[name]
-        mismatch = _compare(name, checked, expected, unstable.get(name))
+        mismatch = _compare(checked, expected, unstable.get(name))
         if mismatch is not None:
-            rows = (_tensor_row(record, name), ("values", mismatch))
-            found.append(Finding("wrong-value", f"`{name}` is not what it has to be", name, rows=rows))
+            rows = (_tensor_row(record, checked.region), ("values", mismatch))
+            found.append(Finding("wrong-value", f"`{name}` is not what it has to be", checked.region, rows=rows))
     return found
 
 
-def _compare(name: str, checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
+def _compare(checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
     """The mismatch as text; None when there is none."""
     dtype = str(checked.dtype).removeprefix("torch.")
-    if not checked.dtype.is_floating_point:
-        return _compare_exactly(name, checked, np.asarray(expected), unstable)
+    if checked.dtype not in ORACLE_DTYPES:
+        return _compare_exactly(checked, expected, unstable)
     if not isinstance(expected, oracle.Expected):
         expected = oracle.exactly(expected)
-    if expected.shape != checked.bits.shape:
-        raise UsageError(f"expect({name!r}): the expected shape is {expected.shape}, the tensor's {checked.bits.shape}")
     if unstable is not None:
-        expected = replace(
-            expected, nan=expected.nan & ~unstable, unconstrained=expected.unconstrained | unstable
-        )
+        expected = replace(expected, nan=expected.nan & ~unstable, unconstrained=expected.unconstrained | unstable)
     mismatch = oracle.compare(checked.bits, dtype, expected)
     return None if mismatch is None else str(mismatch)
 
 
-def _compare_exactly(name: str, checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
-    if expected.shape != checked.bits.shape:
-        raise UsageError(f"expect({name!r}): the expected shape is {expected.shape}, the tensor's {checked.bits.shape}")
-    actual = torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape).numpy()
-    wrong = actual != expected
+def _compare_exactly(checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
+    actual = _values(torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape))
+    expected = _values(expected)
+    wrong = (actual != expected) & ~((actual != actual) & (expected != expected))  # NaN is as expected of NaN
     if unstable is not None:
         wrong &= ~unstable
     if not wrong.any():
         return None
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     return f"{_place(wrong)}\nexpected {expected[first]}, got {actual[first]}"
+
+
+def _values(tensor: Any) -> np.ndarray[Any, Any]:
+    """As numpy, floats of types that it does not have as float64."""
+    if isinstance(tensor, torch.Tensor):
+        return np.asarray((tensor.detach().double() if tensor.dtype.is_floating_point else tensor).numpy())
+    return np.asarray(tensor)

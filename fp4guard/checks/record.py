@@ -13,14 +13,19 @@ from ..memory import DEFINED, Memory, Poison
 from ..sim import Incident, Trace
 
 
+#: Kinds of incidents that are findings whatever they do to the outputs.
+ADDRESS_KINDS = ("int-overflow", "oob-write", "oob-read", "race")
+
+
 @dataclass(frozen=True)
 class Checked:
     """A tensor that the target answers for, after the run: outputs, and whatever was given to `mem.expect`.
 
-    `bits` are unsigned integers of the element's width [*shape]; `unwritten` bool [*shape] are elements to which
-    nothing defined was written.
+    `region` is the name of the region it lies in. `bits` are unsigned integers of the element's width [*shape];
+    `unwritten` bool [*shape] are elements to which nothing defined was written.
     """
 
+    region: str
     dtype: torch.dtype
     bits: np.ndarray[Any, Any]
     unwritten: np.ndarray[Any, Any]
@@ -42,12 +47,12 @@ class Record:
         """What the kernel did to memory that it should not have: differs between runs when poison became an address."""
         return {
             (i.kind, str(i.site.location), i.region.name if i.region else ""): (i.lanes, i.low, i.high)
-            for i in self.trace.of_kind("oob-read", "oob-write", "race")
+            for i in self.trace.of_kind(*ADDRESS_KINDS)
         }
 
 
-def check_tensor(memory: Memory, name: str, tensor: torch.Tensor) -> tuple[str, Checked]:
-    """Copy a tensor's bits and shadow; the name is the region's, or `name` for a tensor that is not guarded."""
+def check_tensor(memory: Memory, name: str, tensor: torch.Tensor) -> Checked:
+    """Copy a tensor's bits and shadow; `name` is for the region of one that is not guarded."""
     region = memory.region_of(tensor, name)
     size = tensor.dtype.itemsize
     raw = np.ascontiguousarray(region.select(tensor, region.storage))
@@ -56,7 +61,7 @@ def check_tensor(memory: Memory, name: str, tensor: torch.Tensor) -> tuple[str, 
         unwritten = np.zeros(tuple(tensor.shape), bool)
     else:
         unwritten = (region.select(tensor, region.shadow) != DEFINED).any(axis=-1)
-    return region.name, Checked(tensor.dtype, bits, unwritten)
+    return Checked(region.name, tensor.dtype, bits, unwritten)
 
 
 def differing(first: Record, second: Record) -> dict[str, np.ndarray[Any, Any]]:
@@ -73,7 +78,7 @@ def differing(first: Record, second: Record) -> dict[str, np.ndarray[Any, Any]]:
 
 def suspicious(*records: Record) -> list[Incident]:
     """Incidents whose site left something undefined, each site once."""
-    sites = {}
+    sites: dict[Any, Incident] = {}
     for record in records:
         for incident in record.trace.of_kind("uninitialized-read", "undefined-lane", "oob-read"):
             sites.setdefault((incident.site, incident.kind), incident)

@@ -27,6 +27,7 @@ class FloatFormat:
     """The code of +Inf, None where the format has none."""
     has_sign: bool = True
     has_subnormals: bool = True
+    has_negative_zero: bool = True
 
     @property
     def min_exponent(self) -> int:
@@ -64,6 +65,18 @@ E8M0 = FloatFormat(
     infinity=None,
     has_sign=False,
     has_subnormals=False,
+)
+
+# The FP8 formats: OCP 8-bit Floating Point Specification v1.0, section 5; a NaN is written as 0x7F, which is what PTX's
+# `cvt` writes for both. E5M2 is IEEE 754 in all but its size.
+E4M3 = FloatFormat("e4m3", 8, 4, 3, bias=7, max=448.0, nan=0x7F, infinity=None)
+E5M2 = FloatFormat("e5m2", 8, 5, 2, bias=15, max=57344.0, nan=0x7F, infinity=0x7C)
+# Those of gfx942 (AMD CDNA3 ISA, section 7.3): one bias more, no Inf, and the code of -0 is the only NaN.
+E4M3FNUZ = FloatFormat(
+    "e4m3fnuz", 8, 4, 3, bias=8, max=240.0, nan=0x80, infinity=None, has_negative_zero=False
+)
+E5M2FNUZ = FloatFormat(
+    "e5m2fnuz", 8, 5, 2, bias=16, max=57344.0, nan=0x80, infinity=None, has_negative_zero=False
 )
 
 FLOAT16 = FloatFormat("float16", 16, 5, 10, bias=15, max=65504.0, nan=0x7E00, infinity=0x7C00)

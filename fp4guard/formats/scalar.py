@@ -26,7 +26,7 @@ def decode_scalar(fmt: FloatFormat, code: int) -> float:
     magnitude = code & ((1 << magnitude_bits) - 1)
     if fmt.infinity is not None and magnitude >= fmt.infinity:
         return sign * math.inf if magnitude == fmt.infinity else math.nan
-    if magnitude == fmt.nan:
+    if fmt.nan in (magnitude, code):
         return math.nan
     field, fraction = divmod(magnitude, 1 << fmt.mantissa_bits)
     if fmt.has_subnormals and field == 0:

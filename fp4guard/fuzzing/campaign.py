@@ -14,6 +14,7 @@ from hypothesis.errors import HypothesisException
 from ..checks import Finding, FindingError
 from ..errors import UsageError
 from ..ttir import Arch
+from . import interrupts
 from .case import Case
 from .examine import Report, examine_case
 from .loading import spec_of
@@ -46,13 +47,15 @@ class Budget:
 @dataclass
 class Search:
     """A target's search as far as it has come. `found` has the smallest case of each bug that was searched for; what
-    else such a case shows is among its report's findings."""
+    else such a case shows is among its report's findings. `error` is what ended it before its time.
+    """
 
     target: Target
     cases: int = 0
     seconds: float = 0.0
     found: list[Report] = field(default_factory=list)
     complete: bool = False
+    error: Exception | None = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -140,9 +143,11 @@ class Searcher:
         except FindingError:
             pass  # the report is in self._smallest
         except HypothesisException as error:
-            raise UsageError(f"{spec_of(self._target)}: {type(error).__name__}: {error}") from error
+            reason = str(error).split("\n\n")[0]  # the rest is about hypothesis's settings
+            raise UsageError(f"{spec_of(self._target)}: {type(error).__name__}: {reason}") from error
 
     def _try(self, case: Case) -> None:
+        interrupts.check()
         report = self._known.get(case)
         if report is None:
             # The budget of cases is one of the search: what it found is shrunk all the same, as long as time is left.
@@ -186,7 +191,8 @@ def run_campaign(
 ) -> Iterator[Search]:
     """Search the targets one after the other; what one leaves of its share of the time goes to the next.
 
-    `searches` gets each search as it begins, so that an interrupted campaign can tell what it did.
+    `searches` gets each search as it begins, so that an interrupted campaign can tell what it did. A search that ends
+    in an error keeps it, and what it found before.
     """
     began = time.monotonic()
     for place, target in enumerate(targets):
@@ -196,4 +202,8 @@ def run_campaign(
         limit = cases if cases is not None or seconds is not None else options.profile.cases
         searcher = Searcher(target, options, Budget(share, limit), progress)
         searches.append(searcher.search)
-        yield searcher.run()
+        try:
+            searcher.run()
+        except Exception as error:
+            searcher.search.error = error  # the other targets are none the worse
+        yield searcher.search

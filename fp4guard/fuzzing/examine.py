@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from hypothesis.errors import UnsatisfiedAssumption
+import triton
+from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
 from threadpoolctl import ThreadpoolController
+from triton.compiler import CompilationError
 
+from .. import included
 from ..checks import KINDS, Finding, Record, error_class, outputs
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
-from ..checks.record import check_tensor, differing, suspicious
-from ..errors import Fp4guardError
-from ..memory import ALL_ONES, ORDINARY, GuardAllocations, Poison
-from ..sim import Incident, Simulator
-from ..ttir import Arch, parse_arch
+from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
+from ..errors import Fp4guardError, UsageError
+from ..memory import ALL_ONES, ORDINARY, GuardAllocations, Poison, intercept
+from ..sim import HangError, Incident, Simulator
+from ..ttir import Arch, compiler, parse_arch
 from .case import Case
 from .memory import CaseMemory
 from .target import Target
@@ -29,6 +36,9 @@ DEFAULT_ARCH = "sm_90"
 
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
 _SITES_TRIED = 8
+
+#: Lines of an exception's message that are told, below its first.
+_MESSAGE_LINES = 12
 
 #: Kinds that matter only when what they left undefined reaches an output, an address or a branch.
 _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane")
@@ -70,7 +80,8 @@ def examine(
     """Run one case of a target (or of what a target's spec names) and every check. Raises nothing for a finding.
 
     `defect` plants a defect of an included kernel first. Raises UsageError for arguments that are not the target's,
-    UnsupportedError for what the simulator does not execute.
+    UnsupportedError for what the simulator does not execute, and whatever fp4guard itself raises, as for a wrong use of
+    `oracle` in the target.
     """
     from .loading import load_target, with_defect
 
@@ -78,11 +89,22 @@ def examine(
     if defect is not None:
         found = with_defect(found, defect)
     found.check_arguments(arguments)
-    return examine_case(found, Case(arguments, seed, regime, layout), parse_arch(arch), defect)
+    case = Case({name: arguments[name] for name in found.recipes}, seed, regime, layout)
+    return examine_alone(found, case, parse_arch(arch), defect)
+
+
+def examine_alone(target: Target, case: Case, arch: Arch, defect: str | None = None) -> Report:
+    """As `examine_case`, outside of hypothesis: UsageError for a case that the target assumes away."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using `assume` outside", HypothesisDeprecationWarning)
+            return examine_case(target, case, arch, defect)
+    except UnsatisfiedAssumption:
+        raise UsageError(f"{target.name} assumes that there is no such case: {case}") from None
 
 
 def examine_case(target: Target, case: Case, arch: Arch, defect: str | None = None) -> Report:
-    """As `examine`, for a case that is at hand."""
+    """As `examine`, for a case that is at hand; hypothesis.assume is let through."""
     # Tiles are small: threads of the BLAS cost far more than they save, the more so beside other processes.
     with _thread_pools().limit(limits=1, user_api="blas"):
         return _Examination(target, case, arch, defect).report()
@@ -95,7 +117,7 @@ def _thread_pools() -> ThreadpoolController:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """torch's random numbers on the CPU are the case's, and the caller's are left as they were."""
+    """The CPU's random numbers of torch are the case's, and the caller's are left as they were."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
     try:
@@ -117,16 +139,16 @@ class _Examination:
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
         if first.error is not None:
-            return [*self._incidents(first), _crash(first.error)]
+            return [*self._incidents(first), _failure(first.error)]
         second = self._run(ORDINARY)
         if second.error is not None:
-            return [*self._incidents(second), _crash(second.error)]
+            return [*self._incidents(second), _failure(second.error)]
         unstable = differing(first, second)
         effects, blamed = self._effects(first, second, bool(unstable))
         findings = [from_incident(i, effects.get(i.site)) for i in self._relevant(first, second, blamed)]
         not_written = outputs.unwritten(first, second)
         findings += not_written
-        findings += outputs.disturbed_red_zones(first)
+        findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
         findings += outputs.wrong_values(second, unstable)
         unexplained = {name: mask for name, mask in unstable.items() if not _written_by_none(first, name, mask)}
@@ -145,11 +167,12 @@ class _Examination:
                     self._target.function(memory, **self._case.arguments)
             except (Fp4guardError, UnsatisfiedAssumption):
                 raise
-            except Exception as raised:
+            except (Exception, SystemExit) as raised:
+                if _is_ours(raised) and not isinstance(raised, HangError):
+                    raise
                 error = raised
-        checked = dict(check_tensor(memory, name, tensor) for name, tensor in memory.outputs.items())
-        for name, (tensor, _) in memory.expectations.items():
-            checked.update([check_tensor(memory, name, tensor)])
+        tensors = {**memory.outputs, **{name: tensor for name, (tensor, _) in memory.expectations.items()}}
+        checked = {name: check_tensor(memory, name, tensor) for name, tensor in tensors.items()}
         expected = {name: value for name, (_, value) in memory.expectations.items()}
         return Record(poison, memory, simulator.trace, checked, expected, memory.originals, error)
 
@@ -176,7 +199,7 @@ class _Examination:
         for base, pattern in ((second, "all ones"), (first, "ordinary numbers")):
             varied = self._run(base.poison.at(incident.site, pattern))
             if varied.error is not None:
-                return f"the target fails when they hold {pattern}: {_last_line(varied.error)}"
+                return f"the target fails when they hold {pattern}: {_summary(varied.error)[0]}"
             changed = differing(base, varied)
             if changed:
                 return _describe_change(changed, varied, pattern)
@@ -199,7 +222,7 @@ class _Examination:
 
     def _incidents(self, record: Record) -> list[Finding]:
         """Of a run that ended in an exception: what it did wrong before."""
-        return [from_incident(i, None) for i in record.trace.of_kind("oob-write", "oob-read", "race")]
+        return [from_incident(i, None) for i in record.trace.of_kind(*ADDRESS_KINDS)]
 
     def _unexplained(self, second: Record, unstable: dict[str, Any]) -> list[Finding]:
         again = self._run(second.poison)
@@ -227,14 +250,53 @@ def _describe_change(changed: dict[str, Any], varied: Record, pattern: str) -> s
     return f"changes {', '.join(parts)} when the bytes read are {held}"
 
 
-def _crash(error: BaseException) -> Finding:
-    """The target raised an exception of its own, on arguments that its strategies allow."""
+def _failure(error: BaseException) -> Finding:
+    """The target raised an exception of its own, on arguments that its strategies allow, or a kernel did not end."""
+    if isinstance(error, HangError):
+        place, programs = error.location, tuple(error.programs)
+        evidence = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
+        return Finding("hang", error.why, None, place.file, place.line, place.column, programs, rows=evidence)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "fp4guard" not in f.filename and "/torch/" not in f.filename]
+    own = [f for f in frames if not _is_library(f.filename)]
     frame = own[-1] if own else frames[-1]
-    rows = (("raised", f"{frame.filename}:{frame.lineno}   {frame.line or ''}".rstrip()),)
-    return Finding("crash", _last_line(error), file=frame.filename, line=frame.lineno, rows=rows)
+    rows = [("raised", f"{frame.filename}:{frame.lineno}   {frame.line or ''}".rstrip())]
+    headline, *more = _summary(error)
+    if more:
+        rows.append(("message", "\n".join(more[:_MESSAGE_LINES])))
+    return Finding("crash", headline, file=frame.filename, line=frame.lineno, rows=tuple(rows))
 
 
-def _last_line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+def _is_ours(error: BaseException) -> bool:
+    """Whether fp4guard raised it, at fault or for a wrong use of it, and not the code under test."""
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    while files and files[-1].is_relative_to(_NUMPY):
+        files.pop()
+    # What the code under test asks of torch and of Triton goes through these two, and may fail there.
+    if _INTERCEPTION in files or files[-1:] == [_COMPILER]:
+        return False
+    return bool(files) and files[-1].is_relative_to(_PACKAGE) and _is_library(str(files[-1]))
+
+
+def _summary(error: BaseException) -> list[str]:
+    """The type and what it says, in lines, the first of which tells most."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # Triton's own come last, below the source that they are about.
+    if isinstance(error, CompilationError) and lines:
+        lines = [*lines[-1:], *lines[:-1]]
+    name = type(error).__name__
+    return [f"{name}: {lines[0]}", *lines[1:]] if lines else [name]
+
+
+def _is_library(file: str) -> bool:
+    path = Path(file)
+    # A clone of the project may be called fp4guard too, and the included kernels may lie in the package: those are not.
+    if included.ROOT is not None and path.is_relative_to(included.ROOT):
+        return False
+    if path.is_relative_to(_STANDARD) and "site-packages" not in path.relative_to(_STANDARD).parts:
+        return True
+    return any(path.is_relative_to(root) for root in _LIBRARIES)
+
+
+_STANDARD = Path(sysconfig.get_path("stdlib"))
+_PACKAGE, _NUMPY, *_ = _LIBRARIES = tuple(Path(m.__file__ or "").parent for m in (included, np, torch, triton))
+_INTERCEPTION, _COMPILER = Path(intercept.__file__), Path(compiler.__file__)

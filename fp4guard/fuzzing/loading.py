@@ -10,7 +10,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +29,10 @@ def load_targets(spec: str) -> list[Target]:
     Raises UsageError when there is no such module, file or function, no target in it, or when importing it fails.
     """
     place, _, name = spec.partition("::")
+    if place == "kernels" and not name:
+        return included_targets()
     module = _load_module(place)
-    everything = {key: value for key, value in vars(module).items() if isinstance(value, Target)}
+    everything = _targets_in(module)
     found = {key: value for key, value in everything.items() if value.function.__module__ == module.__name__}
     if not name and found:
         return list(dict.fromkeys(found.values()))
@@ -43,10 +45,23 @@ def load_targets(spec: str) -> list[Target]:
     raise UsageError(f"{spec}: no target{f' called {name!r}' if name else ''} in {place}; its targets: {known}")
 
 
+def _targets_in(module: ModuleType) -> dict[str, Target]:
+    """The targets of a module and of its classes, by name."""
+    scopes = [
+        value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    return {
+        name: value for scope in (*scopes, module) for name, value in vars(scope).items() if isinstance(value, Target)
+    }
+
+
 def load_target(spec: str) -> Target:
-    """The one target that a spec names; UsageError when it names several."""
+    """The one target that a spec names, or of a kernel family the one of its name; UsageError when it names several."""
     found = load_targets(spec)
     if len(found) > 1:
+        named = [target for target in found if target.name == family_of(target)]
+        if named:
+            return named[0]
         raise UsageError(f"{spec}: names {len(found)} targets; add one of {', '.join('::' + t.name for t in found)}")
     return found[0]
 
@@ -68,7 +83,7 @@ def spec_of(target: Target) -> str:
 
 def family_of(target: Target) -> str | None:
     """The included kernel family that a target belongs to; None for a user's own."""
-    module = target.function.__module__
+    module = target.function.__module__ or ""  # None for code that was given to exec
     return module.split(".")[2].split("@")[0] if module.startswith(f"{_INCLUDED}.") else None
 
 
@@ -88,7 +103,7 @@ def folder_of(family: str) -> Path:
     return included.ROOT / family
 
 
-@lru_cache(maxsize=None)
+@cache
 def with_defect(target: Target, defect: str) -> Target:
     """The same target over a copy of its kernel family in which a defect is planted.
 
@@ -193,8 +208,10 @@ def _load_file(path: Path) -> ModuleType:
     _look_first_in(path.parent)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not isinstance(error, (Exception, SystemExit)):
+            raise
         raise _import_failed(str(path), error) from error
     return module
 

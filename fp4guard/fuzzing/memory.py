@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import oracle
+from ..checks.outputs import ORACLE_DTYPES
 from ..errors import UsageError
 from ..formats import MXFP4
 from ..memory import PLAIN, Layout, Memory, Poison, Role
@@ -35,14 +37,16 @@ class CaseMemory(Memory):
     """The memory of one run of a case.
 
     The data depend on the case and on a tensor's name alone, so every run of a case sees the same; `cache` keeps them
-    between runs. `layouts` says which layouts a tensor may take: `PLAIN` for kernels that assume contiguous tensors
-    (the default), `ROWS` for those that take a row stride, `STRIDED` for those that take all strides.
+    between runs. Tensors of one name are called `name`, `name#2`, ... in their order, and have data of their own.
+    `layouts` says which layouts a tensor may take: `PLAIN` for kernels that assume contiguous tensors (the default),
+    `ROWS` for those that take a row stride, `STRIDED` for those that take all strides.
     """
 
     def __init__(self, case: Case, poison: Poison, cache: dict[str, Any]) -> None:
         super().__init__(poison)
         self.case = case
         self._cache = cache
+        self._drawn: dict[str, int] = {}
         self.expectations: dict[str, tuple[torch.Tensor, Any]] = {}
         self.outputs: dict[str, torch.Tensor] = {}
         self.originals: dict[str, np.ndarray[Any, Any]] = {}
@@ -96,9 +100,7 @@ class CaseMemory(Memory):
 
         return self.input(name, self._cached(name, make), layouts)
 
-    def input(
-        self, name: str, values: Any, layouts: Sequence[Layout] = PLAIN, undefined: Any = None
-    ) -> torch.Tensor:
+    def input(self, name: str, values: Any, layouts: Sequence[Layout] = PLAIN, undefined: Any = None) -> torch.Tensor:
         """An input that holds a copy of a tensor or array. It must not change while the target runs.
 
         `undefined` bool [*shape] marks elements whose content the contract leaves open, such as padding: they are
@@ -140,19 +142,45 @@ class CaseMemory(Memory):
         return self.empty(name, Role.SCRATCH, tuple(shape), dtype, self._layout(name, layouts)).tensor
 
     def expect(self, tensor: torch.Tensor, expected: Any) -> None:
-        """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of exact values.
+        """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of values.
 
         The tensor may be an output of `mem` or one that the code under test returned. Raises UsageError when the shapes
         differ or nothing is given.
         """
+        if not isinstance(tensor, torch.Tensor):
+            raise UsageError(f"mem.expect({type(tensor).__name__}, expected): allowed is a tensor")
         shape = getattr(expected, "shape", None)
         if shape is None or tuple(shape) != tuple(tensor.shape):
             raise UsageError(
                 f"mem.expect(tensor, expected={type(expected).__name__} of shape {shape}): allowed is what has the "
                 f"tensor's shape, {tuple(tensor.shape)}"
             )
-        name = self.region_of(tensor, "result").name
+        if tensor.dtype not in ORACLE_DTYPES and isinstance(expected, oracle.Expected):
+            raise UsageError(
+                f"mem.expect(tensor, expected=Expected): the tensor is {tensor.dtype}; allowed are "
+                f"{', '.join(map(str, ORACLE_DTYPES))}, or a tensor or array of exact values"
+            )
+        if tensor.dtype in ORACLE_DTYPES and not isinstance(expected, oracle.Expected):
+            try:
+                expected = oracle.exactly(expected)
+            except TypeError as error:
+                raise UsageError(f"mem.expect(tensor, expected): {error}") from None
+        name = base = self._label(tensor)
+        count = 1
+        while name in self.expectations:
+            count += 1
+            name = f"{base}#{count}"
         self.expectations[name] = (tensor, expected)
+
+    def _label(self, tensor: torch.Tensor) -> str:
+        """What a tensor is called: by its region, and a part of one as such."""
+        region = self.region_of(tensor, "result")
+        if region.role is Role.FOREIGN or (region.tensor.data_ptr(), region.shape) == (
+            tensor.data_ptr(),
+            tuple(tensor.shape),
+        ):
+            return region.name
+        return f"{region.name}, a view"
 
     def _layout(self, name: str, layouts: Sequence[Layout]) -> Layout:
         if self.case.layout == 0:
@@ -160,9 +188,14 @@ class CaseMemory(Memory):
         return layouts[_hash(f"{name}/{self.case.layout}") % len(layouts)]
 
     def _cached(self, name: str, make: Any) -> Any:
-        if name not in self._cache:
-            self._cache[name] = make(np.random.default_rng([self.case.seed, _hash(name)]))
-        return self._cache[name]
+        count = self._drawn[name] = self._drawn.get(name, 0) + 1
+        key = name if count == 1 else f"{name}#{count}"
+        if key not in self._cache:
+            try:
+                self._cache[key] = make(np.random.default_rng([self.case.seed, _hash(key)]))
+            except ValueError as error:
+                raise UsageError(f"mem: data for {name!r}: {error}") from None
+        return self._cache[key]
 
 
 def _hash(text: str) -> int:

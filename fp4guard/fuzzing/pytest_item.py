@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
@@ -17,18 +18,19 @@ def test_function(target: Target, arch: str) -> Callable[[], None]:
     """A test of hypothesis under the profile that is loaded; its exceptions carry the report of the minimal case."""
     found = parse_arch(arch)
 
-    # deadline: the first call of a specialisation compiles it. explain: the finding names the line already.
-    @settings(
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        phases=[phase for phase in settings().phases if phase is not Phase.explain],
-    )
-    # Hypothesis keys its database by a test's source and signature: the spec keeps the cases of targets apart.
-    @given(case=target.cases())
-    def run(case: Case, spec: str = spec_of(target)) -> None:
+    def examine(case: Case) -> None:
         __tracebackhide__ = True
         examine_case(target, case, found).raise_first()
 
+    # Hypothesis keys its database by a test's source and signature: the spec in it keeps the cases of targets apart.
+    examine.__annotations__["case"] = Annotated[Case, spec_of(target)]
+    run: Any = given(case=target.cases())(examine)
+    # deadline: the first call of a specialisation compiles it. explain: the finding names the line already.
+    run = settings(
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        phases=[phase for phase in settings().phases if phase is not Phase.explain],
+    )(run)
     run.__name__ = run.__qualname__ = target.name
     run.__doc__ = target.function.__doc__
     run.__module__ = target.function.__module__

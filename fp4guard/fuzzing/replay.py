@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from enum import IntEnum
 
 import click
@@ -9,8 +10,11 @@ import click
 from ..errors import Fp4guardError
 from ..ttir import parse_arch
 from .case import Case
-from .examine import Report, examine_case
+from .examine import Report, examine_alone
 from .loading import load_target, with_defect
+
+EXIT_STATUSES = "0 fixed, 1 reproduces, 2 fails differently, 125 cannot run here"
+INTERRUPTED = 130
 
 
 class Outcome(IntEnum):
@@ -22,19 +26,20 @@ class Outcome(IntEnum):
     CANNOT_RUN = 125
 
 
-def replay(
-    *, target: str, case: Case, kind: str, offset: int | None, arch: str, defect: str | None = None
-) -> None:
+def replay(*, target: str, case: Case, kind: str, offset: int | None, arch: str, defect: str | None = None) -> None:
     """Run a reproducer: parse its command line, examine the case, print what is seen, and exit.
 
     `--defect ID` plants another defect than the recorded one, `--defect none` plants none.
     """
 
-    @click.command(help="Replay one case. Exit status: 0 fixed, 1 reproduces, 2 fails differently, 125 cannot run here.")
+    @click.command(help=f"Replay one case. Exit status: {EXIT_STATUSES}.")
     @click.option("--defect", default=defect, show_default=True, help="The defect to plant first; 'none' for none.")
     @click.pass_context
     def command(context: click.Context, defect: str | None) -> None:
-        context.exit(run(target, case, kind, offset, arch, None if defect == "none" else defect))
+        try:
+            context.exit(run(target, case, kind, offset, arch, None if defect == "none" else defect))
+        except KeyboardInterrupt:
+            context.exit(INTERRUPTED)  # ends a `git bisect run` too
 
     command()
 
@@ -46,9 +51,14 @@ def run(target: str, case: Case, kind: str, offset: int | None, arch: str, defec
         if defect is not None:
             found = with_defect(found, defect)
         found.check_arguments(case.arguments)
-        report = examine_case(found, case, parse_arch(arch), defect)
-    except (Fp4guardError, ImportError) as error:
+        report = examine_alone(found, case, parse_arch(arch), defect)
+    except Fp4guardError as error:
         click.echo(f"cannot run here: {error}", err=True)
+        return Outcome.CANNOT_RUN
+    except Exception:
+        # Python's own exit status for it is 1, which would say that the finding is reproduced.
+        traceback.print_exc()
+        click.echo("cannot run here: the harness failed", err=True)
         return Outcome.CANNOT_RUN
     if not report.findings:
         click.echo(f"fixed: nothing found in {case}")

@@ -71,7 +71,10 @@ class Selftest:
             if wanted not in families:
                 raise UsageError(f"--target {self.family!r}: allowed are {', '.join(families)}")
             families = [wanted]
-        chosen = [(family, item) for family in families for item in (*defects_of(family), *controls_of(family))]
+        chosen: list[tuple[str, Defect | Control]] = []
+        for family in families:
+            chosen += [(family, defect) for defect in defects_of(family)]
+            chosen += [(family, control) for control in controls_of(family)]
         known = [item.id for _, item in chosen]
         if unknown := [i for i in self.ids if i not in known]:
             raise UsageError(f"--id {unknown[0]!r}: allowed are {', '.join(dict.fromkeys(known))}")

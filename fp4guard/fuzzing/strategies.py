@@ -36,15 +36,15 @@ class Dims:
         return tuple({name: None for size in (self.tile, self.max) for name in _parameters(size)})
 
     def resolve(self, drawn: Mapping[str, Any]) -> SearchStrategy[int]:
-        """The strategy, given the arguments that `needs` names."""
-        tile, most = (
-            size(**{name: drawn[name] for name in _parameters(size)}) if callable(size) else size
-            for size in (self.tile, self.max)
-        )
+        """The strategy, given the arguments that `needs` names; UsageError when what they make is no size."""
+        tile, most = _value("tile", self.tile, drawn), _value("max", self.max, drawn)
         unit = self.multiple_of
         least = -(-self.min // unit) * unit
-        most = most if most is not None else max(_TILES * tile, unit) if tile else _DEFAULT_MAX * unit
-        most = max(most // unit * unit, least)
+        if most is None:
+            most = max(_TILES * tile if tile else _DEFAULT_MAX * unit, least)
+        elif most < least:
+            raise UsageError(f"dims: no size is left between {least} and the max that is computed, {most}")
+        most = most // unit * unit
         kinds = ([n for n in sorted(sizes) if least <= n <= most] for sizes in _edges(tile, unit))
         anything = st.integers(least // unit, most // unit).map(lambda units: units * unit)
         # Hypothesis shrinks towards the first alternative and towards small numbers: both mean a small size.
@@ -65,13 +65,22 @@ def _edges(tile: int | None, unit: int) -> tuple[set[int], ...]:
     return small, near, {count * tile for count in range(1, _TILES + 1) if tile % unit == 0}
 
 
+def _value(name: str, size: Size | None, drawn: Mapping[str, Any]) -> int | None:
+    if not callable(size):
+        return size
+    needed = {need: drawn[need] for need in _parameters(size)}
+    value = size(**needed)
+    if value is not None and not (isinstance(value, int) and value >= 1):
+        shown = ", ".join(f"{key}={given!r}" for key, given in needed.items())
+        raise UsageError(f"dims: the {name} that is computed from {shown} is {value!r}; allowed are integers from 1")
+    return value
+
+
 def _parameters(size: Size | None) -> tuple[str, ...]:
     return tuple(inspect.signature(size).parameters) if callable(size) else ()
 
 
-def dims(
-    *, tile: Size | None = None, multiple_of: int = 1, min: int | None = None, max: Size | None = None
-) -> Dims:
+def dims(*, tile: Size | None = None, multiple_of: int = 1, min: int | None = None, max: Size | None = None) -> Dims:
     """Sizes of a dimension, edges first: 1, primes, tile - 1, tile, tile + 1, 2 * tile - 1, ...
 
     `tile`: the kernel's block size along this dimension, or a function of other arguments by their names
@@ -80,12 +89,14 @@ def dims(
 
     Raises UsageError when a number is below 1 (`min`: below 0) or no size is left.
     """
-    for name, value in (("multiple_of", multiple_of), ("tile", tile), ("max", max)):
-        if isinstance(value, int) and value < 1:
-            raise UsageError(f"dims({name}={value}): allowed are integers of 1 or more")
+    if not isinstance(multiple_of, int) or multiple_of < 1:
+        raise UsageError(f"dims(multiple_of={multiple_of!r}): allowed are integers of 1 or more")
+    for name, value in (("tile", tile), ("max", max)):
+        if value is not None and not callable(value) and not (isinstance(value, int) and value >= 1):
+            raise UsageError(f"dims({name}={value!r}): allowed are integers of 1 or more, and functions of arguments")
     least = multiple_of if min is None else min
-    if least < 0:
-        raise UsageError(f"dims(min={min}): allowed are integers of 0 or more")
+    if not isinstance(least, int) or least < 0:
+        raise UsageError(f"dims(min={min!r}): allowed are integers of 0 or more")
     if isinstance(max, int) and max // multiple_of * multiple_of < least:
         raise UsageError(f"dims(min={least}, max={max}, multiple_of={multiple_of}): no size is left")
     return Dims(tile, multiple_of, least, max)

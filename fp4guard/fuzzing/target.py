@@ -77,7 +77,7 @@ def fuzz(
 
     Each argument is drawn from `dims(...)`, from a strategy of hypothesis, or from a sequence of values. The function
     is called several times per case, with the same inputs and different poison; it must run the code under test
-    once, and depend on nothing but its arguments. The same object is a pytest test, if its name starts as a test's does.
+    once, and depend on nothing but its arguments. The same object is a pytest test, if its name is that of a test.
 
     Raises UsageError when arguments and signature do not fit together, and for what is no plain function.
     """
@@ -111,7 +111,7 @@ def _parameters(function: Any) -> list[str]:
         raise UsageError(f"@fuzz on {function!r}: allowed are functions made with def")
     name = function.__name__
     if inspect.iscoroutinefunction(plain) or inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
-        raise UsageError(f"@fuzz def {name}: allowed are plain functions; calling an async one or a generator runs nothing")
+        raise UsageError(f"@fuzz def {name}: allowed are plain functions; calling any other runs nothing")
     parameters = inspect.signature(function).parameters.values()
     names = [_STARS.get(parameter.kind, "") + parameter.name for parameter in parameters]
     if names[:1] != ["mem"]:
@@ -122,7 +122,7 @@ def _parameters(function: Any) -> list[str]:
     return names[1:]
 
 
-_STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+_STARS: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
 def _recipe(name: str, value: Any) -> Dims | SearchStrategy[Any]:
@@ -132,6 +132,4 @@ def _recipe(name: str, value: Any) -> Dims | SearchStrategy[Any]:
         for one in value:
             Case({name: one})  # UsageError unless a reproducer can print it
         return st.sampled_from(list(value))
-    raise UsageError(
-        f"@fuzz({name}={value!r}): allowed are dims(...), a strategy of hypothesis, or a list of values"
-    )
+    raise UsageError(f"@fuzz({name}={value!r}): allowed are dims(...), a strategy of hypothesis, or a list of values")

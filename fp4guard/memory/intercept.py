@@ -44,11 +44,11 @@ _FILLED: dict[Any, Callable[[Sequence[Any]], Any]] = {
 }
 
 
-class GuardAllocations(TorchDispatchMode):  # type: ignore[misc]
+class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, memory that torch makes is guarded, and what torch writes counts as initialised."""
 
     def __init__(self, memory: Memory) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._memory = memory
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

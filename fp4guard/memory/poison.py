@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ def _all_ones(dtype: torch.dtype) -> np.ndarray[Any, Any]:
 
 _PATTERNS = {"all ones": _all_ones, "ordinary numbers": _ordinary}
 
+#: Poison is copied from a block of about this many bytes that holds whole periods.
+_BLOCK = 1 << 14
+
+
+@cache
+def _block(pattern: str, dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    period = _PATTERNS[pattern](dtype)
+    return np.tile(period, -(-_BLOCK // len(period)))
+
 
 @dataclass(frozen=True)
 class Poison:
@@ -70,16 +80,14 @@ class Poison:
 
     def fill(self, storage: np.ndarray[Any, Any], dtype: torch.dtype) -> None:
         """Fill bytes with the pattern for elements of `dtype`, in phase with the start of the storage."""
-        period = _PATTERNS[self.pattern](dtype)
-        if len(period) == 1:
-            storage.fill(period[0])
-        else:
-            storage[:] = np.resize(period, len(storage))
+        block = _block(self.pattern, dtype)
+        for start in range(0, len(storage), len(block)):
+            part = storage[start : start + len(block)]
+            part[:] = block[: len(part)]
 
     def lane(self, site: Any, dtype: torch.dtype) -> bytes:
         """The bytes of one undefined element of `dtype` at a site."""
-        pattern = self.exceptions.get(site, self.pattern)
-        return np.resize(_PATTERNS[pattern](dtype), dtype.itemsize).tobytes()
+        return _block(self.exceptions.get(site, self.pattern), dtype)[: dtype.itemsize].tobytes()
 
 
 ALL_ONES = Poison("all ones")

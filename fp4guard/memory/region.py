@@ -106,7 +106,7 @@ class Region:
 
     def bits(self) -> np.ndarray[Any, Any]:
         """A copy of the elements' bytes, [*shape, itemsize]."""
-        return self.elements(self.storage).copy()
+        return np.array(self.elements(self.storage))
 
     def select(self, tensor: torch.Tensor, array: Bytes) -> np.ndarray[Any, Any]:
         """The bytes of `storage` or `shadow` that belong to a view of the region's tensor, [*shape, itemsize]."""
@@ -121,7 +121,7 @@ class Region:
         """Bool [*shape]: elements with a byte that nothing defined was written to."""
         if self.sealed:
             return np.zeros(self.shape, bool)
-        return (self.elements(self.shadow) != DEFINED).any(axis=-1)
+        return np.asarray((self.elements(self.shadow) != DEFINED).any(axis=-1))
 
     def disturbed(self, poison: Poison) -> np.ndarray[Any, Any]:
         """Byte offsets in `storage` where a red zone or a gap no longer holds the poison."""

@@ -4,60 +4,73 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
+from ..errors import UsageError
 from ..files import write_atomically
 from ..fuzzing.examine import Report
 from ..fuzzing.loading import family_of, spec_of
+from ..fuzzing.replay import EXIT_STATUSES
 
 _SCRIPT = Template('''\
 """$message
 
 Found on device sim, arch $arch, data seed $seed, with $versions.
-Exit status: 0 fixed, 1 reproduces, 2 fails differently, 125 cannot run here.
+Exit status: $exit_statuses.
 """
 
 import sys
 $path_import
-try:
-    from fp4guard import Case, replay
-except ImportError as error:
-    print(f"cannot run here: {error}", file=sys.stderr)
-    sys.exit(125)
+if __name__ == "__main__":  # pytest may import it: the name may begin as a test's does
+    try:
+        from fp4guard import Case, replay
 
-replay(
-    target=$target,
-    case=$case,
-    kind=$kind,
-    offset=$offset,
-    arch=$arch_literal,
-    defect=$defect,
-)
+        case = $case
+    except Exception as error:
+        print(f"cannot run here: {error}", file=sys.stderr)
+        sys.exit(125)
+
+    replay(
+        target=$target,
+        case=case,
+        kind=$kind,
+        offset=$offset,
+        arch=$arch_literal,
+        defect=$defect,
+    )
 ''')
 
 
 def script_name(report: Report) -> str:
-    """`<target>-<kind>-<8 hex digits of the case>.py`: the same finding gets the same name."""
+    """`<target>-<kind>-<8 hex digits of the case>.py`: the same finding gets the same name.
+
+    The name of a user's file counts too: others may have a target of the same name.
+    """
     finding = report.findings[0]
-    digest = report.case.digest(report.arch, report.defect or "")
+    file = report.target.file.name if family_of(report.target) is None else ""
+    digest = report.case.digest(report.arch, report.defect or "", *filter(None, [file]))
     return f"{report.target.name}-{finding.kind}-{digest}.py"
 
 
 def write_reproducer(report: Report, folder: Path) -> Path:
-    """Write the script of a report's first finding into `folder`, atomically, and return its path."""
+    """Write the script of a report's first finding into `folder`, atomically, and return its path.
+
+    Raises UsageError where nothing can be written.
+    """
     path = folder / script_name(report)
     target, path_import = repr(spec_of(report.target)), ""
     if family_of(report.target) is None:
         # The script finds the target's file wherever the tree is copied to.
         relative = Path(os.path.relpath(report.target.file.resolve(), folder.resolve())).as_posix()
-        target = f'str(Path(__file__).parent / {relative!r}) + "::{report.target.name}"'
+        target = f'str(Path(__file__).resolve().parent / {relative!r}) + "::{report.target.name}"'
         path_import = "from pathlib import Path\n"
-    message = report.describe().replace("\\", "\\\\").replace('"""', "'''")
-    here = f"{Path.cwd()}{os.sep}"
+    message = report.describe().replace(f"{Path.cwd()}{os.sep}", "")
     text = _SCRIPT.substitute(
-        message=message.replace(here, ""),
+        message=_in_docstring(message),
+        exit_statuses=EXIT_STATUSES,
         arch=report.arch,
         seed=report.case.seed,
         versions=_versions(),
@@ -69,14 +82,28 @@ def write_reproducer(report: Report, folder: Path) -> Path:
         arch_literal=repr(report.arch),
         defect=repr(report.defect),
     )
-    write_atomically(path, text)
+    write(path, text)
     return path
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole, or raise UsageError."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def command(path: Path) -> str:
     """What a user types to run a script."""
     shown = path.resolve().relative_to(Path.cwd()) if path.resolve().is_relative_to(Path.cwd()) else path
-    return f"python {shown}"
+    return f"python {shlex.quote(str(shown))}"
+
+
+def _in_docstring(text: str) -> str:
+    """The text as it may stand between triple quotes: what cannot be printed is escaped."""
+    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _versions() -> str:

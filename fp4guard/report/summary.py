@@ -19,6 +19,7 @@ def of_search(search: Search, scripts: dict[int, Path]) -> dict[str, Any]:
         "cases": search.cases,
         "seconds": round(search.seconds, 3),
         "complete": search.complete,
+        "error": str(search.error) if search.error is not None else None,
         "findings": [row for report in search.found for row in of_report(report, scripts.get(id(report)))],
     }
 
@@ -51,10 +52,11 @@ def of_finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def of_searches(searches: Sequence[Search], scripts: dict[int, Path]) -> dict[str, Any]:
+def of_searches(searches: Sequence[Search], scripts: dict[int, Path], interrupted: bool) -> dict[str, Any]:
     """A whole run of `fp4guard fuzz`."""
     return {
         "cases": sum(search.cases for search in searches),
         "findings": sum(len(search.findings) for search in searches),
+        "interrupted": interrupted,
         "targets": [of_search(search, scripts) for search in searches],
     }

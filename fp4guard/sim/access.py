@@ -12,17 +12,26 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..memory import ADDRESSABLE, DEFINED, Region, Role
-from .addresses import REGION_SHIFT, base_address
+from .addresses import OVERFLOWED, REGION_SHIFT, base_address
+from .coverage import SiteCoverage
 from .elements import Array
 from .machine import Machine
+from .races import EVERYONE
 from .trace import Site
 
 
 def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Array | None) -> Array:
     """Read one element per lane. A lane that the mask switches off gets `other`, or poison where there is none."""
     live = _live(m, mask, address.ndim)
-    raw = _load_fast(m, site, address, live)
-    value = site.element.load(raw) if raw is not None else _load_lanes(m, site, address, live)
+    seen = m.covering(site, mask)
+    fast = _load_fast(m, site, address, live, seen)
+    if fast is None:
+        value = _load_lanes(m, site, address, live)
+    else:
+        raw, region, offset = fast
+        value = site.element.load(raw)
+        if m.watches(region):
+            _note_reads(m, site, region, offset, live)
     if mask is None or mask.all():
         return value
     if other is None:
@@ -36,8 +45,10 @@ def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Arra
 def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | None) -> None:
     """Write one element per lane that the mask leaves on."""
     live = _live(m, mask, address.ndim)
+    seen = m.covering(site, mask)
     if live is not None and not live.any():
         return
+    m.writes += 1
     shapes = [address.shape, value.shape] + ([live.shape] if live is not None else [])
     shape = np.broadcast_shapes(*shapes)
     address, value = np.broadcast_to(address, shape), np.broadcast_to(value, shape)
@@ -46,8 +57,16 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
     else:
         lanes = np.flatnonzero(np.broadcast_to(live, shape))
         address, value = address.reshape(-1)[lanes], value.reshape(-1)[lanes]
+    fit = _without_overflow(m, site, address, shape, lanes)
+    if fit is not None:
+        lanes = np.flatnonzero(fit) if lanes is None else lanes[fit]
+        address, value = address[fit], value[fit]
+        if not len(address):
+            return
     raw = site.element.store(value)
     for region, offset, chosen in _by_region(m, address):
+        if region is not None:
+            seen.last |= int(offset.max()) + site.element.width == region.last
         good = _writable(region, offset, site.element.width)
         if good is not None:
             bad = ~good
@@ -57,12 +76,29 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
             continue
         part = raw if chosen is None else raw[chosen]
         part = part if good is None else part[good]
-        lost = _write(region, offset, part)
+        programs = _lane_programs(shape, lanes, chosen, good)
+        if m.watches(region):
+            changed = _gather(region, offset, site.element.width) != part
+            lost = _write(region, offset, part)
+            _report_conflicts(m, site, region, offset, programs, shape, changed)
+        else:
+            lost = _write(region, offset, part)
         if region.role is Role.INPUT:
-            m.report("input-write", site, region, offset, _lane_programs(shape, lanes, chosen, good))
+            m.report("input-write", site, region, offset, programs)
         if lost.any():
-            where = _lane_programs(shape, lanes, chosen, good)[lost]
-            m.report("race", site, region, offset[lost], where)
+            m.report("race", site, region, offset[lost], programs[lost])
+
+
+def _without_overflow(
+    m: Machine, site: Site, address: Array, shape: tuple[int, ...], lanes: Array | None
+) -> Array | None:
+    """Which lanes have an address whose arithmetic did not overflow, the others reported; None when all have."""
+    if int(address.max()) < OVERFLOWED:
+        return None
+    bad = (address & OVERFLOWED) != 0
+    region, _ = m.region_at(address[bad] & ~OVERFLOWED)
+    m.report("int-overflow", site, region, None, _lane_programs(shape, lanes, None, bad))
+    return ~bad
 
 
 def _live(m: Machine, mask: Array | None, rank: int) -> Array | None:
@@ -78,19 +114,28 @@ def _pattern(bits: int, width: int) -> int:
     return int.from_bytes(bytes([bits]) * width, "little")
 
 
-def _load_fast(m: Machine, site: Site, address: Array, live: Array | None) -> Array | None:
-    """The raw elements if every live lane reads one region, in bounds, aligned and defined; else None."""
+def _load_fast(
+    m: Machine, site: Site, address: Array, live: Array | None, seen: SiteCoverage
+) -> tuple[Array, Region, Array] | None:
+    """The raw elements if every live lane reads one region, in bounds, aligned and defined; else None.
+
+    With them, the region and the offset of each lane, in elements of the load.
+    """
     region, start = m.region_at(address)
     if region is None:
         return None
     width = site.element.width
     offset = address - start
-    if int(offset.min()) < region.first or int(offset.max()) + width > region.last:
+    low, high = int(offset.min()), int(offset.max()) + width
+    if low < region.first or high > region.last:
         if live is None:
             return None
+        seen.overshoot = max(seen.overshoot, high - region.last)
         offset = np.where(live, offset, region.first)
-        if int(offset.min()) < region.first or int(offset.max()) + width > region.last:
+        low, high = int(offset.min()), int(offset.max()) + width
+        if low < region.first or high > region.last:
             return None
+    seen.last |= high == region.last
     if width > 1:
         if int(np.bitwise_or.reduce(offset, axis=None)) & (width - 1):
             return None
@@ -99,7 +144,7 @@ def _load_fast(m: Machine, site: Site, address: Array, live: Array | None) -> Ar
         shadow = region.view("shadow", width).take(offset)
         if not (shadow == _pattern(DEFINED, width)).all():
             return None
-    return region.view("storage", width).take(offset)
+    return region.view("storage", width).take(offset), region, offset
 
 
 def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> Array:
@@ -112,7 +157,14 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
     if not len(address):
         return np.full(shape, m.poison(site), element.held)
     value = np.full(len(address), m.poison(site), element.held)
+    fit = _without_overflow(m, site, address, shape, lanes)
+    if fit is not None:
+        address = np.where(fit, address, address & ~OVERFLOWED)
     for region, offset, chosen in _by_region(m, address):
+        if fit is not None:
+            kept = fit if chosen is None else fit[chosen]
+            chosen = np.flatnonzero(kept) if chosen is None else chosen[kept]
+            offset = offset[kept]
         if region is None:
             m.report("oob-read", site, None, offset, _lane_programs(shape, lanes, chosen, None))
             continue
@@ -122,6 +174,9 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
             if selected.any():
                 programs = _lane_programs(shape, lanes, chosen, selected)
                 m.report(kind, site, region, offset[selected], programs)
+        if m.watches(region) and good.any():
+            programs = _lane_programs(shape, lanes, chosen, good)
+            _report_conflicts(m, site, region, offset[good], programs, shape, None)
         read = element.load(_gather(region, offset[good], element.width))
         value[good if chosen is None else chosen[good]] = read
     if lanes is None:
@@ -129,6 +184,34 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
     whole = np.full(int(np.prod(shape)), m.poison(site), element.held)
     whole[lanes] = value
     return whole.reshape(shape)
+
+
+def _note_reads(m: Machine, site: Site, region: Region, offset: Array, live: Array | None) -> None:
+    """Of a load that took the fast path."""
+    shape = offset.shape if live is None else np.broadcast_shapes(offset.shape, live.shape)
+    offset = np.broadcast_to(offset, shape).reshape(-1) * site.element.width
+    lanes = None if live is None else np.flatnonzero(np.broadcast_to(live, shape))
+    offset = offset if lanes is None else offset[lanes]
+    if len(offset):
+        programs = _lane_programs(shape, lanes, None, None)
+        _report_conflicts(m, site, region, offset, programs, shape, None)
+
+
+def _report_conflicts(
+    m: Machine, site: Site, region: Region, offset: Array, programs: Array, shape: tuple[int, ...], changed: Array | None
+) -> None:
+    """Note an access to a region that the launch writes, and report what it races with. `changed` is a write's."""
+    assert m.races is not None
+    # An access that is the same for all programs stands for each of them.
+    everyone = shape[0] == 1 and len(m.programs) > 1
+    ids = np.full(len(offset), EVERYONE) if everyone else m.programs[programs]
+    if changed is None:
+        conflicts = m.races.read(site, region, offset, ids)
+    else:
+        conflicts = m.races.write(site, region, offset, ids, changed)
+    for conflict in conflicts:
+        chosen = conflict.lanes
+        m.report("race", site, region, offset[chosen], programs[chosen], (conflict.other, conflict.program))
 
 
 def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
@@ -148,6 +231,8 @@ def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Arra
 
 def _states(region: Region, offset: Array, width: int) -> Array:
     """Per lane, the shadow bits that all its bytes have; 0 beyond the storage."""
+    if not len(region.shadow):
+        return np.zeros(len(offset), np.uint8)
     inside = (offset >= 0) & (offset + width <= len(region.shadow))
     safe = np.where(inside, offset, 0)
     state = region.shadow[safe]

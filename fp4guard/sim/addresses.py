@@ -1,6 +1,7 @@
 """Pointers carry their region in one 64-bit integer, so that pointer arithmetic is integer arithmetic.
 
-    bits 63..48   the region's number, from 1
+    bit 62        set when the arithmetic that made the address overflowed
+    bits 61..48   the region's number, from 1
     bits 47..0    2^47 + the byte offset in the region's storage
 
 An overrun of up to 2^47 bytes either way stays attributed to the buffer it started from, where a machine address
@@ -10,6 +11,7 @@ would silently name the neighbour. Machine addresses of user space lie below 2^4
 from __future__ import annotations
 
 REGION_SHIFT = 48
+OVERFLOWED = 1 << 62
 _MIDDLE = 1 << 47
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ttir import Location
 from .elements import Array
 from .machine import Machine
+from .trace import HangError
 
 Step = Callable[[Machine], None]
 Run = Callable[[Machine], None]
@@ -25,6 +27,10 @@ class Body:
     def run(self, m: Machine) -> None:
         for step in self.steps:
             step(m)
+
+
+#: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly.
+MOST_TRIPS = 1 << 20
 
 
 def merge(m: Machine, mask: Array, new: Array, old: Array) -> Array:
@@ -72,7 +78,12 @@ def if_step(condition: int, results: Sequence[int], then: Body, otherwise: Body 
 
 
 def for_step(
-    bounds: tuple[int, int, int], initial: Sequence[int], results: Sequence[int], body: Body, unsigned: bool
+    bounds: tuple[int, int, int],
+    initial: Sequence[int],
+    results: Sequence[int],
+    body: Body,
+    unsigned: bool,
+    location: Location,
 ) -> Step:
     """scf.for; programs may have different bounds."""
     induction, *carried = body.arguments
@@ -86,6 +97,8 @@ def for_step(
         if m.active is not None and len(trips) == len(m.active):
             trips = np.where(m.active, trips, 0)
         most, same = int(trips.max()), bool((trips == trips.flat[0]).all())
+        if most > MOST_TRIPS:
+            raise HangError(location, f"a loop of {most} iterations", m.coordinates(m.active))
         values = [slots[i] for i in initial]
         saved = m.active
         for i in range(most):
@@ -104,13 +117,21 @@ def for_step(
     return step
 
 
-def while_step(initial: Sequence[int], results: Sequence[int], condition: int, before: Body, after: Body) -> Step:
-    """scf.while: `before` computes the condition and what it passes on, `after` the next values."""
+def while_step(
+    initial: Sequence[int], results: Sequence[int], condition: int, before: Body, after: Body, location: Location
+) -> Step:
+    """scf.while: `before` computes the condition and what it passes on, `after` the next values.
+
+    All programs take a step together, so a program that waits here for what another one does later waits for ever, as
+    it may on a GPU that has no room for the other. An iteration that changes no value and no memory will be followed by
+    more of its kind.
+    """
 
     def step(m: Machine) -> None:
         slots, saved = m.slots, m.active
         values = [slots[i] for i in initial]
         left: list[Array] | None = None  # what each program passed on when it was last active
+        trips, writes = 0, m.writes
         while True:
             for slot, value in zip(before.arguments, values):
                 slots[slot] = value
@@ -128,7 +149,13 @@ def while_step(initial: Sequence[int], results: Sequence[int], condition: int, b
             for slot, value in zip(after.arguments, passed):
                 slots[slot] = value
             after.run(m)
-            values = [slots[p] for p in after.passes]
+            before_step, values = values, [slots[p] for p in after.passes]
+            trips += 1
+            stuck = m.writes == writes and all(map(np.array_equal, values, before_step))
+            if stuck or trips > MOST_TRIPS:
+                why = "a loop that waits for what never happens" if stuck else f"a loop of over {MOST_TRIPS} iterations"
+                raise HangError(location, why, m.coordinates(m.active))
+            writes = m.writes
         m.active = saved
         for slot, value in zip(results, left):
             slots[slot] = value
@@ -152,16 +179,24 @@ class Exit:
     edges: tuple[Edge, ...]
 
 
-def run_blocks(m: Machine, blocks: Sequence[Body], exits: Sequence[Exit]) -> None:
-    """A function's body with early returns. Blocks run in order, each for the programs that have reached it."""
-    everyone = np.ones(len(m.programs), bool)
+def run_blocks(m: Machine, blocks: Sequence[Body], exits: Sequence[Exit]) -> list[Array]:
+    """A function's body with early returns. Blocks run in order, each for the programs that have reached it.
+
+    Gives what the function returns.
+    """
+    saved = m.active
+    everyone = np.ones(len(m.programs), bool) if saved is None else saved
     waiting: dict[int, Array] = {0: everyone}
+    returned: list[Array] | None = None
     while waiting:
         number = min(waiting)
         here = waiting.pop(number)
         m.active = None if here.all() else here
         blocks[number].run(m)
         leaving = exits[number]
+        if not leaving.edges:
+            values = [m.slots[p] for p in blocks[number].passes]
+            returned = values if returned is None else [merge(m, here, n, o) for n, o in zip(values, returned)]
         if leaving.condition is None:
             ways = [(edge, here) for edge in leaving.edges]
         else:
@@ -175,4 +210,19 @@ def run_blocks(m: Machine, blocks: Sequence[Body], exits: Sequence[Exit]) -> Non
                 value = m.slots[passed]
                 m.slots[slot] = value if old is None or mask.all() else merge(m, mask, value, old)
             waiting[edge.block] = waiting.get(edge.block, np.zeros_like(mask)) | mask
-    m.active = None
+    m.active = saved
+    return returned or []
+
+
+def call_step(
+    arguments: Sequence[tuple[int, int]], blocks: Sequence[Body], exits: Sequence[Exit], results: Sequence[int]
+) -> Step:
+    """tt.call; `arguments` are slots of the function's arguments, each with that of the value it is given."""
+
+    def step(m: Machine) -> None:
+        for target, source in arguments:
+            m.slots[target] = m.slots[source]
+        for slot, value in zip(results, run_blocks(m, blocks, exits)):
+            m.slots[slot] = value
+
+    return step

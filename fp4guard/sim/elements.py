@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import formats
 from ..errors import UnsupportedError
 from ..ttir import Type
 
@@ -74,6 +75,18 @@ ELEMENTS = {
     "f32": _plain("float32", torch.float32),
     "f64": _plain("float64", torch.float64),
     "ptr": _plain("int64", torch.int64),
+    "f8E4M3FN": _plain("uint8", torch.float8_e4m3fn),
+    "f8E5M2": _plain("uint8", torch.float8_e5m2),
+    "f8E4M3FNUZ": _plain("uint8", torch.float8_e4m3fnuz),
+    "f8E5M2FNUZ": _plain("uint8", torch.float8_e5m2fnuz),
+}
+
+#: The formats of the elements that are held as codes.
+FP8 = {
+    "f8E4M3FN": formats.E4M3,
+    "f8E5M2": formats.E5M2,
+    "f8E4M3FNUZ": formats.E4M3FNUZ,
+    "f8E5M2FNUZ": formats.E5M2FNUZ,
 }
 
 

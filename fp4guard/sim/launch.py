@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import threading
+import linecache
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache, partial
+from pathlib import Path
+from types import FrameType
 from typing import Any
-from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from triton.runtime import Autotuner
+import triton
 from triton.runtime.jit import JITFunction
 
 from ..errors import UnsupportedError, UsageError
 from ..memory import Memory
-from ..ttir import Arch, Compiled, Type, compile_launch
-from .addresses import base_address
-from .elements import Array, element_of
+from ..ttir import Arch, Compiled, Location, Type, compile_launch
+from .arguments import expanded, held_argument, tensor_of
+from .compiled import CompiledKernel
+from .hooks import Hooks
 from .lower import Program, lower
 from .machine import Machine
+from .ordering import Ordering
+from .races import Races
 from .trace import Trace
+from .tuning import deciding
 
 #: Elements of the largest value of a batch of programs. Larger grids are cut into batches, so that memory is bounded.
 BATCH_ELEMENTS = 1 << 20
@@ -40,33 +47,57 @@ class Simulator:
     @contextmanager
     def intercepting(self) -> Iterator[None]:
         """While active, `kernel[grid](...)` of any `triton.jit` function runs here, in this thread."""
-        with _hooks.installed():
+        with _HOOKS.installed(), deciding():
             token = _current.set(self)
             try:
                 yield
             finally:
                 _current.reset(token)
 
-    def launch(self, kernel: Any, grid: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Run one launch to its end."""
-        if kernel.is_gluon():
-            raise UnsupportedError(f"the Gluon kernel {kernel.fn.__name__}")
-        for hook in kernel.pre_run_hooks:
-            hook(*args, **kwargs)
-        compiled, bound = compile_launch(kernel, self.arch, args, kwargs)
-        program = _lowered.get(compiled)
-        if program is None:
-            program = _lowered[compiled] = lower(compiled)
-        self._execute(program, compiled, bound, _grid(grid(bound) if callable(grid) else grid))
+    def launch(
+        self, kernel: Any, grid: Any, args: tuple[Any, ...], kwargs: dict[str, Any], only: Compiled | None = None
+    ) -> CompiledKernel:
+        """Run one launch to its end. With `grid` None nothing runs: the kernel is compiled, no more.
+
+        UnsupportedError names the line of the launch where no line of the kernel is to blame. `only`: see
+        `compile_launch`.
+        """
+        try:
+            if kernel.is_gluon():
+                raise UnsupportedError(f"the Gluon kernel {kernel.fn.__name__}")
+            for hook in kernel.pre_run_hooks:
+                hook(*args, **kwargs)
+            compiled, bound = compile_launch(kernel, self.arch, args, kwargs, only)
+            program = _lowered.get(compiled)
+            if program is None:
+                program = _lowered[compiled] = lower(compiled)
+            if grid is not None:
+                self._execute(program, compiled, bound, _grid(grid[0](bound) if callable(grid[0]) else grid[0]))
+        except UnsupportedError as error:
+            if error.location is not None:
+                raise
+            raise UnsupportedError(error.what, _caller(), error.detail) from None
+        again = partial(self._launch_compiled, kernel, kwargs, compiled)
+        return CompiledKernel(compiled, self.arch.target, again)
+
+    def _launch_compiled(
+        self, kernel: Any, options: dict[str, Any], compiled: Compiled, grid: Any, args: tuple[Any, ...]
+    ) -> None:
+        options = {name: value for name, value in options.items() if name not in kernel.arg_names}
+        self.launch(kernel, (grid,), args, options, compiled)
 
     def _execute(self, program: Program, compiled: Compiled, bound: dict[str, Any], grid: tuple[int, int, int]) -> None:
         self.launches += 1
         machine = Machine(self.memory, self.trace, grid, program.slot_count)
         for slot, value in program.constants:
             machine.slots[slot] = value
-        for (slot, type_), name in zip(program.arguments, compiled.parameters, strict=True):
-            machine.slots[slot] = self._argument(name, type_, bound[name])
+        arguments = expanded(program.arguments, compiled, bound)
+        for slot, type_, name, given in arguments:
+            machine.slots[slot] = held_argument(self.memory, name, type_, given)
         count = grid[0] * grid[1] * grid[2]
+        if count > 1:
+            machine.races = Races(Ordering(count))
+            machine.watched = self._written(program, arguments)
         batch = max(1, BATCH_ELEMENTS // program.largest_value)
         filled = list(machine.slots)
         with np.errstate(all="ignore"):
@@ -75,17 +106,12 @@ class Simulator:
                 machine.programs = np.arange(start, min(start + batch, count))
                 program.run(machine)
 
-    def _argument(self, name: str, type_: Type, value: Any) -> Array:
-        if type_.element == "ptr":
-            if not isinstance(value, torch.Tensor):
-                raise UnsupportedError(f"the argument {name} of type {type(value).__name__} as a pointer")
-            region = self.memory.region_of(value, name)
-            number = self.memory.regions.index(region) + 1
-            # Not data_ptr(), which is 0 for a tensor of no elements.
-            start = value.untyped_storage().data_ptr() + value.storage_offset() * value.element_size()
-            offset = start - region.address if len(region.storage) else 0
-            return np.array([base_address(number) + offset], np.int64)
-        return np.array([value]).astype(element_of(type_).held)
+    def _written(self, program: Program, arguments: list[tuple[int, Type, str, Any]]) -> frozenset[str] | None:
+        """The names of the regions that a launch may write; None when that cannot be told."""
+        if program.written is None:
+            return None
+        given = [(name, value) for slot, _, name, value in arguments if slot in program.written]
+        return frozenset(self.memory.region_of(tensor_of(name, value), name).name for name, value in given)
 
 
 def _grid(grid: Any) -> tuple[int, int, int]:
@@ -101,50 +127,32 @@ def _grid(grid: Any) -> tuple[int, int, int]:
 _current: ContextVar[Simulator | None] = ContextVar("simulator", default=None)
 
 
-class _Hooks:
-    """What is replaced in Triton while any thread intercepts, and put back when none does any more."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._patches = threading.Lock(), 0, ExitStack()
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                self._patches.enter_context(patch.object(JITFunction, "run", _run(JITFunction.run)))
-                self._patches.enter_context(patch.object(Autotuner, "_bench", _bench(Autotuner._bench)))
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._patches.close()
-
-
-_hooks = _Hooks()
-
-
 def _run(original: Callable[..., Any]) -> Callable[..., Any]:
     def run(kernel: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
         simulator = _current.get()
         if simulator is None:
             return original(kernel, *args, grid=grid, warmup=warmup, **kwargs)
-        if not warmup:
-            simulator.launch(kernel, grid, args, kwargs)
-        return None
+        return simulator.launch(kernel, None if warmup else (grid,), args, kwargs)
 
     return run
 
 
-def _bench(original: Callable[..., Any]) -> Callable[..., Any]:
-    def bench(tuner: Any, *args: Any, **kwargs: Any) -> Any:
-        if _current.get() is None:
-            return original(tuner, *args, **kwargs)
-        raise UnsupportedError(
-            f"{tuner.base_fn.__name__} is autotuned over several configurations, which takes a GPU",
-            detail=f"launch one of them: {tuner.base_fn.__name__}.fn[grid](..., **config.all_kwargs())",
-        )
+_HOOKS = Hooks((JITFunction, "run", _run))
 
-    return bench
+
+def _caller() -> Location | None:
+    """The line that launches: of the innermost frame that is neither Triton's nor ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not _is_inner(file):
+            line = linecache.getline(file, frame.f_lineno)
+            return Location(file, frame.f_lineno, 1 + len(line) - len(line.lstrip()))
+        frame = frame.f_back
+    return None
+
+
+@cache
+def _is_inner(file: str) -> bool:
+    roots = (Path(triton.__file__).parent, Path(torch.__file__).parent, Path(__file__).parent)
+    return file.startswith("<") or any(Path(file).is_relative_to(root) for root in roots)

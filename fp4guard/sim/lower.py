@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..ttir import Block, Compiled, Function, Operation, Type
-from . import control
+from ..ttir import Block, Compiled, Function, Operation, Type, parse_type
+from . import combine, control
 from .control import Body, Edge, Exit, Step
+from .dataflow import WRITES, Dataflow
 from .elements import ELEMENTS, Array, element_of
 from .machine import Machine
 from .ops import EFFECTS, NO_OPS, RULES
 from .ops.convert import constant
-from .ops.shape import materialise
+from .ops.descriptors import block_of
+from .overflow import WideArithmetic
 from .trace import Site
 
 #: The operations that end a block and pass values on.
-_TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.return", "cf.br", "cf.cond_br")
+_TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.scan.return", "tt.return", "cf.br", "cf.cond_br")
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A kernel's function, lowered. `arguments` are the slots and types that a launch fills."""
+    """A kernel's function, lowered. `arguments` are the slots and types that a launch fills; `written` the slots of those
+    through which it writes, None when that cannot be told."""
 
     name: str
     arguments: tuple[tuple[int, Type], ...]
@@ -34,6 +37,7 @@ class Program:
     blocks: tuple[Body, ...]
     exits: tuple[Exit, ...]
     largest_value: int
+    written: frozenset[int] | None
 
     def run(self, m: Machine) -> None:
         """Run the batch of programs that the machine holds; arguments and constants are in their slots."""
@@ -53,20 +57,37 @@ class _Lowering:
         self._kernel = compiled.kernel
         self._function: Function = compiled.function
         self._constants: list[tuple[int, Array]] = []
+        self._called: dict[str, tuple[tuple[Body, ...], tuple[Exit, ...]]] = {}
+        self._lanewise = False
+        self._flow = Dataflow(self._function)
+        self._wide = WideArithmetic(self._flow, self._function.value_count)
 
     def program(self) -> Program:
         function = self._function
+        operations = [op for f in (function, *function.callees.values()) for op in f.operations]
+        _mark_used(operations)
         blocks = tuple(self._body(block) for block in function.body.blocks)
-        sizes = [int(np.prod(v.type.shape)) for op in function.operations for v in op.results]
+        sizes = [int(np.prod(v.type.shape)) for op in operations for v in op.results]
         return Program(
             function.name,
             tuple((v.index, v.type) for v in function.arguments),
-            function.value_count,
+            self._wide.slot_count,
             tuple(self._constants),
             blocks,
             tuple(_exit(block.operations[-1]) for block in function.body.blocks),
             max(sizes, default=1),
+            self._written(),
         )
+
+    def _written(self) -> frozenset[int] | None:
+        roots: set[int] = set()
+        for op in self._function.operations:
+            if op.name in WRITES:
+                found = self._flow.pointer_roots(op.operands[0])
+                if found is None:
+                    return None
+                roots |= found
+        return frozenset(roots)
 
     def _body(self, block: Block) -> Body:
         steps = [self._step(op) for op in block.operations]
@@ -85,53 +106,85 @@ class _Lowering:
         try:
             if op.name in _CONTROL:
                 return _CONTROL[op.name](self, op)
-            if op.name in RULES:
-                return _bind(RULES[op.name](op), op)
             if op.name in EFFECTS:
-                return _bind_effect(EFFECTS[op.name](op), op, Site(self._kernel, op, _accessed(op)))
+                return self._effect(op)
+            if op.name in RULES:
+                return self._pure(op)
         except UnsupportedError as error:
             if error.location is None:
                 raise UnsupportedError(f"{op.name}: {error.what}", op.location) from None
             raise
         raise UnsupportedError(op.name, op.location)
 
+    def _pure(self, op: Operation) -> Step:
+        function = RULES[op.name](op)
+        if op.name == "tt.addptr":
+            return self._wide.moved(op, function) or _bind(function, op)
+        return self._with_wide(op, _bind(function, op))
+
+    def _effect(self, op: Operation) -> Step:
+        return self._with_wide(op, _bind_effect(EFFECTS[op.name](op), op, Site(self._kernel, op, _accessed(op))))
+
+    def _with_wide(self, op: Operation, step: Step) -> Step:
+        """The step, and behind it the second computation of address arithmetic where the operation is part of it."""
+        wide = self._wide.step(op, RULES[op.name](op)) if op.name in RULES else None
+        if wide is None:
+            return step
+
+        def both(m: Machine) -> None:
+            step(m)
+            wide(m)
+
+        return both
+
     def _for(self, op: Operation) -> Step:
         low, high, stride, *initial = (v.index for v in op.operands)
         body = self._body(op.regions[0].block)
-        return control.for_step((low, high, stride), initial, _slots(op), body, "unsigned" in op.words)
+        return control.for_step((low, high, stride), initial, _slots(op), body, "unsigned" in op.words, op.location)
 
     def _if(self, op: Operation) -> Step:
         bodies = [self._body(region.block) for region in op.regions]
         otherwise = bodies[1] if len(bodies) == 2 else None
+        if self._lanewise:
+            return combine.lanewise_if_step(op.operands[0].index, _slots(op), bodies[0], otherwise)
         return control.if_step(op.operands[0].index, _slots(op), bodies[0], otherwise)
 
     def _while(self, op: Operation) -> Step:
         before, after = (self._body(region.block) for region in op.regions)
         condition = op.regions[0].block.operations[-1].operands[0].index
-        return control.while_step([v.index for v in op.operands], _slots(op), condition, before, after)
+        return control.while_step([v.index for v in op.operands], _slots(op), condition, before, after, op.location)
+
+    def _combination(self, op: Operation) -> Body:
+        """The region that combines two elements: branches in it are each lane's own, loops are refused."""
+        for inner in op.regions[0].block.operations:
+            if inner.name in ("scf.for", "scf.while"):
+                raise UnsupportedError(f"{op.name} with a loop in what combines two elements", op.location)
+        outer, self._lanewise = self._lanewise, True
+        body = self._body(op.regions[0].block)
+        self._lanewise = outer
+        return body
 
     def _reduce(self, op: Operation) -> Step:
-        """Combine halves of the axis until one element is left; Triton's tensors have power-of-two sizes."""
-        if any(inner.regions for inner in op.regions[0].block.operations):
-            raise UnsupportedError(f"{op.name} with a branch or a loop in what combines two elements", op.location)
-        combine = self._body(op.regions[0].block)
-        axis = op.attributes["axis"] + 1
         sources = [(v.index, v.type) for v in op.operands]
-        results, count = _slots(op), len(op.operands)
+        return combine.reduce_step(sources, _slots(op), self._combination(op), op.attributes["axis"] + 1)
 
-        def step(m: Machine) -> None:
-            values = [materialise(m.slots[i], t) for i, t in sources]
-            while (size := values[0].shape[axis]) > 1:
-                halves = [np.split(v, [size // 2], axis=axis) for v in values]
-                for i, (first, second) in enumerate(halves):
-                    m.slots[combine.arguments[i]] = first
-                    m.slots[combine.arguments[count + i]] = second
-                combine.run(m)
-                values = [m.slots[p] for p in combine.passes]
-            for slot, value in zip(results, values):
-                m.slots[slot] = np.squeeze(value, axis=axis)
+    def _scan(self, op: Operation) -> Step:
+        sources = [(v.index, v.type) for v in op.operands]
+        axis, reverse = op.attributes["axis"] + 1, op.attributes.get("reverse", False)
+        return combine.scan_step(sources, _slots(op), self._combination(op), axis, reverse)
 
-        return step
+    def _call(self, op: Operation) -> Step:
+        """A device function that is not inlined. No function calls itself, so that one set of slots does for all calls."""
+        name = op.attributes["callee"]
+        callee = self._function.callees.get(name)
+        if callee is None:
+            raise UnsupportedError(f"tt.call of {name}", op.location)
+        if name not in self._called:
+            blocks = tuple(self._body(block) for block in callee.body.blocks)
+            self._called[name] = blocks, tuple(_exit(block.operations[-1]) for block in callee.body.blocks)
+        blocks, exits = self._called[name]
+        pairs = [(a.index, v.index) for a, v in zip(callee.arguments, op.operands)]
+        return control.call_step(pairs, blocks, exits, _slots(op))
 
 
 _CONTROL: dict[str, Callable[[_Lowering, Operation], Step]] = {
@@ -139,6 +192,8 @@ _CONTROL: dict[str, Callable[[_Lowering, Operation], Step]] = {
     "scf.if": _Lowering._if,
     "scf.while": _Lowering._while,
     "tt.reduce": _Lowering._reduce,
+    "tt.scan": _Lowering._scan,
+    "tt.call": _Lowering._call,
 }
 
 
@@ -152,9 +207,23 @@ def _exit(last: Operation) -> Exit:
 
 
 def _accessed(op: Operation) -> Any:
-    """The element that a load or store moves; of no meaning for other effects."""
-    pointee = op.operands[0].type.pointee if op.operands else None
-    return element_of(Type(pointee)) if pointee is not None else ELEMENTS["i32"]
+    """The element that an access moves, or that an operation makes which can be undefined."""
+    for type_ in [v.type for v in op.operands[:1]]:
+        if type_.element == "tensordesc":
+            return element_of(block_of(type_)[0])
+        if type_.element == "ptr" and op.name not in ("tt.ptr_to_int", "tt.make_tensor_descriptor"):
+            return element_of(parse_type(type_.pointee or ""))
+    made = [v.type for v in op.results if v.type.element in ELEMENTS]
+    return element_of(made[0] if made else Type("i32"))
+
+
+def _mark_used(operations: list[Operation]) -> None:
+    """Atomics whose result no one reads are told so: they are cheaper."""
+    read = {value for op in operations for value in op.operands}
+    read |= {value for op in operations for _, passed in op.successors for value in passed}
+    for op in operations:
+        if op.name.startswith("tt.atomic"):
+            op.attributes["used"] = op.result in read
 
 
 def _bind(function: Callable[..., Any], op: Operation) -> Step:

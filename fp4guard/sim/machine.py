@@ -8,7 +8,9 @@ import numpy as np
 
 from ..memory import Memory, Region
 from .addresses import REGION_SHIFT, base_address
+from .coverage import SiteCoverage
 from .elements import Array
+from .races import Races
 from .trace import Site, Trace
 
 
@@ -17,16 +19,33 @@ class Machine:
 
     The leading axis is the batch of programs at hand; a value that is the same for all of them has size 1 there, and
     a value that is the same along a dimension may have size 1 in it. `active` bool [programs] masks programs that a
-    divergent branch has switched off; None means all run.
+    divergent branch has switched off; None means all run. `races` is None in a launch of one program; `watched` names
+    the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed.
     """
 
-    __slots__ = ("active", "grid", "memory", "programs", "slots", "trace")
+    __slots__ = ("active", "grid", "memory", "programs", "races", "slots", "trace", "watched", "writes")
 
     def __init__(self, memory: Memory, trace: Trace, grid: tuple[int, int, int], slot_count: int) -> None:
         self.memory, self.trace, self.grid = memory, trace, grid
         self.slots: list[Any] = [None] * slot_count
         self.programs: Array = np.zeros(0, np.int64)
         self.active: Array | None = None
+        self.races: Races | None = None
+        self.watched: frozenset[str] | None = None
+        self.writes = 0
+
+    def watches(self, region: Region) -> bool:
+        """Whether accesses to a region can race in this launch."""
+        return self.races is not None and (self.watched is None or region.name in self.watched)
+
+    def covering(self, site: Site, mask: Array | None) -> SiteCoverage:
+        """The site's coverage, after taking in the mask of an access by the active programs."""
+        seen = self.trace.coverage.get(site)
+        if seen is None:
+            seen = self.trace.coverage[site] = SiteCoverage(mask is not None)
+        if mask is not None:
+            seen.see(mask, self.active)
+        return seen
 
     def region(self, number: int) -> Region | None:
         """The region of that number, from 1; None when a pointer names no region."""
@@ -37,15 +56,24 @@ class Machine:
         number = int(address.flat[0]) >> REGION_SHIFT
         return self.region(number), base_address(number)
 
+    def coordinates(self, mask: Array | None) -> list[tuple[int, int, int]]:
+        """(x, y, z) of the first programs of the batch that a mask leaves on."""
+        x, y, _ = self.grid
+        ids = self.programs if mask is None else self.programs[mask]
+        return [(i % x, i // x % y, i // (x * y)) for i in ids[:64].tolist()]
+
     def poison(self, site: Site) -> Array:
         """One undefined value of the site's element, shape ()."""
         element = site.element
         raw = np.frombuffer(self.memory.poison.lane(site, element.torch_dtype), f"u{element.width}")
         return element.load(raw)[0]  # type: ignore[no-any-return]
 
-    def report(self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array) -> None:
+    def report(
+        self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array,
+        against: tuple[Site, int | None] | None = None,
+    ) -> None:  # fmt: skip
         """Note an incident; `programs` index the batch."""
-        self.trace.add(kind, site, region, offsets, self.programs[programs], self.grid)
+        self.trace.add(kind, site, region, offsets, self.programs[programs], self.grid, against)
 
     def spread(self, mask: Array, rank: int) -> Array:
         """A per-program mask, shaped to broadcast against values of that rank (programs axis included)."""

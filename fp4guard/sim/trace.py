@@ -9,6 +9,7 @@ import numpy as np
 
 from ..memory import Region
 from ..ttir import Location, Operation
+from .coverage import SiteCoverage
 from .elements import Array, Element
 
 #: Programs that an incident lists; more are counted, not named.
@@ -28,13 +29,21 @@ class Site:
         return self.operation.location
 
 
+class HangError(Exception):
+    """A loop of the kernel does not end; the launch was given up."""
+
+    def __init__(self, location: Location, why: str, programs: list[tuple[int, int, int]]) -> None:
+        super().__init__(f"{why}, at {location}")
+        self.location, self.why, self.programs = location, why, programs
+
+
 @dataclass(slots=True)
 class Incident:
     """Lanes of one site that did one kind of thing to one region.
 
     `low` and `high` are byte offsets from the tensor's first element: the first byte touched, and the last; machine
     addresses when `region` is None (a pointer into nothing), and None when no address is to blame. `program_ids` count
-    along x first.
+    along x first. `against` is the other side of a race: its site, and the id of its program where it was one.
     """
 
     kind: str
@@ -45,28 +54,35 @@ class Incident:
     high: int | None = None
     grid: tuple[int, int, int] = (1, 1, 1)
     program_ids: set[int] = field(default_factory=set)
+    against: tuple[Site, int | None] | None = None
 
     @property
     def programs(self) -> list[tuple[int, int, int]]:
         """The first programs, at most 64, in order of launch."""
+        return [self.coordinates(i) for i in sorted(self.program_ids)[:_PROGRAMS_LISTED]]
+
+    def coordinates(self, program_id: int) -> tuple[int, int, int]:
+        """(x, y, z) of a program."""
         x, y, _ = self.grid
-        return [(i % x, i // x % y, i // (x * y)) for i in sorted(self.program_ids)[:_PROGRAMS_LISTED]]
+        return program_id % x, program_id // x % y, program_id // (x * y)
 
 
 class Trace:
-    """The incidents of one run of a case, over all its launches."""
+    """The incidents and the coverage of one run of a case, over all its launches."""
 
     def __init__(self) -> None:
-        self.incidents: dict[tuple[str, Site, str], Incident] = {}
+        self.incidents: dict[tuple[str, Site, str, Site | None], Incident] = {}
+        self.coverage: dict[Site, SiteCoverage] = {}
 
     def add(
-        self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any
-    ) -> None:
+        self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any,
+        against: tuple[Site, int | None] | None = None,
+    ) -> None:  # fmt: skip
         """Count lanes. `offsets` are bytes from the start of the storage, `programs` linear ids of the same length."""
-        key = (kind, site, region.name if region is not None else "")
+        key = (kind, site, region.name if region is not None else "", against[0] if against is not None else None)
         incident = self.incidents.get(key)
         if incident is None:
-            incident = self.incidents[key] = Incident(kind, site, region, grid=grid)
+            incident = self.incidents[key] = Incident(kind, site, region, grid=grid, against=against)
         incident.lanes += len(programs)
         if offsets is not None:
             base = region.base if region is not None else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,9 +18,9 @@ import triton
 from triton._C.libtriton import ir as triton_ir
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
-from triton.runtime.jit import JITFunction, create_function_from_signature
+from triton.runtime.jit import create_function_from_signature
 
-from ..errors import UnsupportedError, UsageError
+from ..errors import UsageError
 from .ir import Function
 from .parse import parse_module
 
@@ -31,6 +31,11 @@ _FIRST_COLUMN = 1 if VERSION >= (3, 8) else 0
 
 #: Architectures known to compile without a GPU; any other of the same spelling is passed to Triton as it is.
 ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942", "gfx950", "gfx1201")
+
+
+#: Assertions of the kernel's own stay in, as they do with TRITON_DEBUG=1. Those that Triton then adds to every addition
+#: and product of integers do not: the simulator watches for overflow where it matters.
+_OPTIONS = {"debug": True, "sanitize_overflow": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +61,29 @@ def parse_arch(name: str) -> Arch:
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """One specialisation of a kernel: its function, and which launch arguments it still takes."""
+    """One specialisation of a kernel: its function, and which launch arguments it still takes.
+
+    `parameters` are the names of those, in the function's order, such as `x`, `pair[0]` and `options.rows`; `paths` are
+    the places of their values. `options` are the compiler's (num_warps, ...).
+    """
 
     kernel: str
     function: Function
     parameters: tuple[str, ...]
+    paths: tuple[tuple[int, ...], ...]
+    options: Mapping[str, Any]
     text: str
+
+    def given(self, bound: Mapping[str, Any]) -> list[Any]:
+        """The values of `parameters` in a launch, of which `bound` are all values by name."""
+        values = list(bound.values())
+        return [_at(values, path) for path in self.paths]
+
+
+def _at(values: Any, path: Sequence[int]) -> Any:
+    for place in path:
+        values = values[place]
+    return values
 
 
 @dataclass(frozen=True)
@@ -80,25 +102,29 @@ _compiled: WeakKeyDictionary[Any, dict[Any, Compiled]] = WeakKeyDictionary()
 
 
 def compile_launch(
-    kernel: Any, arch: Arch, args: Sequence[Any], kwargs: Mapping[str, Any]
+    kernel: Any, arch: Arch, args: Sequence[Any], kwargs: Mapping[str, Any], only: Compiled | None = None
 ) -> tuple[Compiled, dict[str, Any]]:
     """Specialise and compile one launch of a `triton.jit` function; cached by specialisation.
 
-    Returns the compiled function and every parameter's value by name, in the kernel's order.
+    Returns the compiled function and every parameter's value by name, in the kernel's order. Raises RuntimeError when
+    the launch needs another compiled function than `only`, which is the one that host code holds.
     """
     binders = _binders.setdefault(kernel, {})
     if arch not in binders:
         binders[arch] = create_function_from_signature(kernel.signature, kernel.params, _backend(arch).backend)
     bound, specialization, options = binders[arch](*args, **kwargs)
-    for name, entry in zip(bound, specialization):
-        if isinstance(entry[0], tuple):
-            raise UnsupportedError(f"the argument {name} of {kernel.fn.__name__}, a tuple")
-    specialization = [_without_hint(entry) for entry in specialization]
-    key = (arch, str(specialization), str(sorted(options.items())), _constexpr_key(kernel, bound))
+    key = (
+        arch,
+        tuple(_type_key(entry[0], value) for entry, value in zip(specialization, bound.values())),
+        tuple((name, _value_key(value)) for name, value in sorted(options.items())),
+    )
     programs = _compiled.setdefault(kernel, {})
     if key not in programs:
+        specialization = [_without_hint(entry) for entry in specialization]
         programs[key] = _compile(kernel, arch, kwargs, bound, specialization, options)
     _check_globals(kernel)
+    if only is not None and programs[key] is not only:
+        raise RuntimeError(f"{kernel.fn.__name__} was compiled for arguments of other types, or with other constants")
     return programs[key], bound
 
 
@@ -115,18 +141,41 @@ def _check_globals(kernel: Any) -> None:
 def _without_hint(entry: tuple[Any, ...]) -> tuple[Any, ...]:
     """Divisibility by 16 tells later passes how to vectorise and changes nothing in TTIR: one compilation serves both.
 
-    An integer equal to 1 has become a constant here already.
+    An integer equal to 1 has become a constant here already. The values of constants are not read from here.
     """
-    return entry if entry[0] == "constexpr" else (entry[0], None)
+    return entry if entry[0] == "constexpr" else (entry[0], _nothing(entry[0]))
 
 
-def _constexpr_key(kernel: JITFunction[Any], bound: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The specialisation already prints constexpr values; functions among them are told apart by identity.
+def _nothing(type_: Any) -> Any:
+    return tuple(map(_nothing, type_)) if isinstance(type_, tuple) else None
 
-    The key holds the functions themselves, so that no other one is ever given the identity of one that is gone.
+
+def _type_key(type_: Any, value: Any) -> Any:
+    """What of an argument a compilation depends on: its type, and its value where that is a constant."""
+    if isinstance(type_, tuple):
+        return type(type_), tuple(map(_type_key, type_, value))
+    return ("constexpr", _value_key(value)) if type_ == "constexpr" else type_
+
+
+def _value_key(value: Any) -> Any:
+    """A key that equals that of another value only when a kernel cannot tell the two apart.
+
+    It holds what it tells apart by identity, so that nothing else is ever given the identity of what is gone.
     """
-    values = (v for p, v in zip(kernel.params, bound.values()) if p.is_constexpr)
-    return tuple(_Identity(v) if callable(v) else repr(v) for v in values)
+    kind = type(value)
+    if kind in (int, bool, str) or value is None:
+        return kind, value
+    if kind is float:
+        return kind, repr(value)  # -0.0 is not 0.0, and a NaN is itself
+    if isinstance(value, triton.language.constexpr):
+        return kind, _value_key(value.value)
+    if isinstance(value, (tuple, list)):
+        return kind, tuple(map(_value_key, value))
+    if isinstance(value, dict):
+        return kind, tuple((_value_key(k), _value_key(v)) for k, v in value.items())
+    if kind.__hash__ is None:
+        return _Identity(value), repr(value)
+    return _Identity(value) if callable(value) else (kind, value, repr(value))
 
 
 class _Identity:
@@ -158,7 +207,7 @@ def _compile(
         # Triton 3.9 announces a changed default of FP fusion, which has no meaning before the GPU's own passes.
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
         options, signature, constexprs, attrs = kernel._pack_args(
-            found.backend, {**kwargs, **options}, bound, specialization, options
+            found.backend, {**kwargs, **options, **_OPTIONS}, bound, specialization, options
         )
         source = ASTSource(kernel, signature, constexprs, attrs)
         module = source.make_ir(
@@ -171,6 +220,17 @@ def _compile(
         capability = (found.target.arch,) if found.target.backend == "cuda" else ()
         module = found.backend.make_ttir(module, {}, options, *capability)
     text = str(module)
-    constant = {path[0] for path in constexprs if len(path) == 1}
-    parameters = tuple(name for i, name in enumerate(bound) if i not in constant)
-    return Compiled(kernel.fn.__name__, parse_module(text, _FIRST_COLUMN), parameters, text)
+    leaves = [leaf for i, name in enumerate(bound) for leaf in _leaves(name, (i,), signature[name])]
+    names, paths = zip(*leaves) if leaves else ((), ())
+    return Compiled(kernel.fn.__name__, parse_module(text, _FIRST_COLUMN), names, paths, vars(options), text)
+
+
+def _leaves(name: str, path: tuple[int, ...], type_: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and place of everything in an argument that is no constant; tuples may be nested."""
+    if not isinstance(type_, tuple):
+        if type_ != "constexpr":
+            yield name, path
+        return
+    fields = getattr(type_, "_fields", None)
+    for i, inner in enumerate(type_):
+        yield from _leaves(f"{name}.{fields[i]}" if fields else f"{name}[{i}]", (*path, i), inner)

@@ -100,6 +100,8 @@ class Function:
     arguments: list[Value]
     body: Region
     value_count: int
+    callees: dict[str, Function] = field(default_factory=dict)
+    """The functions that it and they call, by name; their values have slots beside its own."""
 
     @cached_property
     def operations(self) -> list[Operation]:

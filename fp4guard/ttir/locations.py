@@ -39,7 +39,7 @@ class Locations:
         if text.startswith("#"):
             return self._frames(self._definitions.get(text[1:], "unknown"))
         if match := _FILE.match(text):
-            return [Location(_unescaped(match[1]), int(match[2]), int(match[3]) + self._shift)]
+            return [Location(unescaped(match[1]), int(match[2]), int(match[3]) + self._shift)]
         if text.startswith("callsite("):
             callee, caller = _split_at(text[len("callsite(") : -1], " at ")
             return self._frames(callee) + self._frames(caller)
@@ -62,7 +62,7 @@ def _split_at(text: str, separator: str) -> tuple[str, str]:
     return text, ""
 
 
-def _unescaped(name: str) -> str:
+def unescaped(name: str) -> str:
     r"""MLIR prints a quote, a backslash, and bytes that are no ASCII as `\\` and two hexadecimal digits."""
     if "\\" not in name:
         return name

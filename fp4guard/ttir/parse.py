@@ -9,29 +9,38 @@ grammar is an error that quotes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import UnsupportedError
 from .ir import Block, Function, Location, Operation, Region, Type, Value
-from .locations import Locations
+from .locations import Locations, unescaped
 
-_RESULTS = re.compile(r"^(%[\w$.-]+)(?::(\d+))? = ")
+_RESULTS = re.compile(r"^(%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = ")
 _OPERAND = re.compile(r"%[\w$.-]+(?:#\d+)?")
 _ARGUMENT = re.compile(r"(%[\w$.-]+): ([^%]+?)(?: \{[^%]*?\})?(?: loc\([^%]*)?(?=,? ?%|$)")
 _BINDING = re.compile(r"(%[\w$.-]+) = (%[\w$.-]+(?:#\d+)?)")
 _SUCCESSOR = re.compile(r"\^(bb\d+)(?:\(([^:()]*) : [^)]*\))?")
 _NAME = re.compile(r'^"?([a-z_]+\.[\w.]+)"?')
 _TENSOR = re.compile(r"^tensor<((?:\d+x)*)(.*)>$")
+_SYMBOL = re.compile(r'@("(?:[^"\\]|\\.)*"|[\w$.-]+)')
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_INLINE = re.compile(r'constraints = "([^"]*)", packed_element = (\d+) : i32, pure = (\w+)')
+_SCALED = re.compile(r"%\S+?( scale %\S+?)?, %\S+?( scale %\S+?)?, ")
+_DESCRIPTOR = re.compile(r"^!?(?:tt\.tensordesc)?<(?:tensor<)?([^<>]*)>?>$")
 
 #: Operations whose printed type is not their result's: how the result's type follows from the operands.
-_RESULT_RULES = {
+_RESULT_RULES: dict[str, Callable[[list[Type], str], Type]] = {
     "arith.cmpi": lambda types, printed: types[0].with_element("i1"),
     "arith.cmpf": lambda types, printed: types[0].with_element("i1"),
     "arith.select": lambda types, printed: types[1],
     "tt.addptr": lambda types, printed: types[0],
-    "tt.load": lambda types, printed: types[0].with_element(types[0].pointee),
+    "tt.load": lambda types, printed: types[0].with_element(types[0].pointee or ""),
     "tt.get_num_programs": lambda types, printed: Type("i32"),
+    "tt.make_tensor_descriptor": lambda types, printed: parse_type("!tt.tensordesc" + _split(printed)[-1]),
 }
+
+#: Operations with two results of one type, which is printed once.
+_TWO_RESULTS = ("tt.split", "arith.mulsi_extended", "arith.mului_extended")
 
 
 def parse_type(text: str) -> Type:
@@ -44,15 +53,17 @@ def parse_type(text: str) -> Type:
     if match := _TENSOR.match(text):
         element = parse_type(_split(match[2])[0])
         return Type(element.element, tuple(int(n) for n in match[1].split("x")[:-1]), element.pointee)
+    if text.startswith("!tt.tensordesc") and (match := _DESCRIPTOR.match(text)):
+        return Type("tensordesc", (), f"tensor<{match[1]}>")  # the block's type, which Triton 3.8 prints in short
     if text.startswith("!tt.ptr<"):
         return Type("ptr", (), _split(text[len("!tt.ptr<") : -1])[0])
     return Type(text)
 
 
 def parse_module(text: str, first_column: int) -> Function:
-    """Parse the one function of a module.
+    """Parse the kernel of a module, its public function, and the functions that it calls.
 
-    Raises UnsupportedError when the module holds several functions or a line that fits no grammar.
+    Raises UnsupportedError when the module holds a line that fits no grammar.
     """
     return _Parser(text, first_column).module()
 
@@ -67,15 +78,20 @@ class _Parser:
 
     def module(self) -> Function:
         heads = [i for i, line in enumerate(self._lines) if line.startswith("tt.func ")]
-        if len(heads) != 1:
-            named = [self._lines[i].split("(")[0].split("@")[-1] for i in heads]
-            raise UnsupportedError("a call of a function that is not inlined (noinline)", detail=", ".join(named))
-        self._at = heads[0]
+        functions = [self._function(at) for at in heads]
+        kernel = next(f for f, at in zip(functions, heads) if not self._lines[at].startswith("tt.func private"))
+        kernel.callees = {f.name: f for f in functions if f is not kernel}
+        kernel.value_count = self._count
+        return kernel
+
+    def _function(self, at: int) -> Function:
+        self._at = at
         head = self._next()
-        name, rest = head.split("@", 1)[1].split("(", 1)
-        arguments = self._arguments(rest.split(") attributes")[0].rstrip("{ "))
-        body = self._region(arguments)
-        return Function(name, arguments, body, self._count)
+        symbol = _SYMBOL.search(head)
+        assert symbol is not None
+        self._scopes = [{}]
+        arguments = self._arguments(head[symbol.end() + 1 :].split(") attributes")[0].rstrip("{ "))
+        return Function(symbol[1].strip('"'), arguments, self._region(arguments), self._count)
 
     # -- lines -------------------------------------------------------------------------------------------------
 
@@ -105,7 +121,9 @@ class _Parser:
     def _operation(self, line: str) -> Operation:
         names: list[str] = []
         if match := _RESULTS.match(line):
-            names = [match[1]] if match[2] is None else [f"{match[1]}#{i}" for i in range(int(match[2]))]
+            for printed in match[1].split(", "):
+                name, _, several = printed.partition(":")
+                names += [f"{name}#{i}" for i in range(int(several))] if several else [name]
             line = line[match.end() :]
         head = _NAME.match(line)
         if head is None:
@@ -174,7 +192,48 @@ class _Parser:
             else:
                 arrow = re.split(r" -> | to ", types)
                 results = self._results(arrow[-1])
+                if name in _TWO_RESULTS:
+                    results += self._results(arrow[-1])
         return Operation(name, operands, results, location, attributes, words)
+
+    def _call(self, name: str, rest: str, location: Location) -> Operation:
+        """`tt.call @"helper"(%a) : (types) -> types`."""
+        symbol = _SYMBOL.search(rest)
+        assert symbol is not None
+        operands, _, types = rest[symbol.end() :].partition(" : (")
+        attributes = {"callee": symbol[1].strip('"')}
+        return Operation(name, self._values(operands), self._results(types.split(" -> ")[-1]), location, attributes)
+
+    def _assembly(self, name: str, rest: str, location: Location) -> Operation:
+        """`tt.elementwise_inline_asm "code" {constraints = "=r,r", ...} %a : types -> types`."""
+        code, options = _STRING.search(rest), _INLINE.search(rest)
+        if code is None or options is None:
+            raise UnsupportedError("a line of TTIR that fits no grammar", location, detail=name + rest)
+        operands, _, types = rest[options.end() :].partition(" : ")
+        attributes = {
+            "code": unescaped(code[1]),
+            "constraints": tuple(options[1].split(",")),
+            "packed": int(options[2]),
+            "pure": options[3] == "true",
+        }
+        results = self._results(types.split(" -> ")[-1])
+        return Operation(name, self._values(operands), results, location, attributes)
+
+    def _message(self, name: str, rest: str, location: Location) -> Operation:
+        """`tt.assert %ok, "text" : type` and `tt.print "text" {...} : %a : type`, whose text may hold anything."""
+        text = _STRING.search(rest)
+        if text is None:
+            raise UnsupportedError("a line of TTIR that fits no grammar", location, detail=name + rest)
+        operands = self._values(rest[: text.start()] + rest[text.end() :])
+        return Operation(name, operands, (), location, {"message": unescaped(text[1])})
+
+    def _dot_scaled(self, name: str, rest: str, location: Location) -> Operation:
+        """`tt.dot_scaled %a scale %sa, %b, %c lhs = e4m3 rhs = bf16 {...} : ...`: either scale may lack."""
+        op = self._plain(name, rest, location, True)
+        scaled = _SCALED.match(rest.strip())
+        assert scaled is not None
+        op.attributes["scaled"] = (scaled[1] is not None, scaled[2] is not None)
+        return op
 
     def _constant(self, name: str, rest: str, location: Location) -> Operation:
         literal, _, type_text = rest.strip().rpartition(" : ")
@@ -250,6 +309,11 @@ _READERS = {
     "scf.while": _Parser._while,
     "cf.br": _Parser._branch,
     "cf.cond_br": _Parser._branch,
+    "tt.call": _Parser._call,
+    "tt.elementwise_inline_asm": _Parser._assembly,
+    "tt.assert": _Parser._message,
+    "tt.print": _Parser._message,
+    "tt.dot_scaled": _Parser._dot_scaled,
 }
 
 

@@ -4,10 +4,31 @@ A rule takes the operation as parsed and gives the function that is called with 
 for their shapes). Rules of EFFECTS give a function that takes the machine and the site first.
 """
 
-from . import arith, convert, dot, memory, shape
+from . import (
+    arith,
+    assembly,
+    atomics,
+    claims,
+    convert,
+    descriptors,
+    dot,
+    dot_scaled,
+    fp8,
+    libdevice,
+    lookup,
+    math,
+    memory,
+    pointers,
+    shape,
+    undefined,
+)
 
-RULES = {**arith.RULES, **convert.RULES, **shape.RULES, **dot.RULES}
-EFFECTS = memory.EFFECTS
+_PURE = (arith, math, convert, fp8, shape, dot, dot_scaled, libdevice, assembly)
+_SEEING = (memory, undefined, atomics, claims, descriptors, lookup, pointers)
 
-#: Operations that state a fact or a hint, and change no value.
-NO_OPS = frozenset({"llvm.intr.assume"})
+#: Where an operation has a row in both, that of EFFECTS is what runs.
+RULES = {name: rule for module in _PURE for name, rule in module.RULES.items()}
+EFFECTS = {name: rule for module in _SEEING for name, rule in module.EFFECTS.items()}
+
+#: Operations that change no value: barriers, as what they order is in order here already, and output of the kernel's.
+NO_OPS = frozenset({"gpu.barrier", "ttg.barrier", "tt.print"})

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import UnsupportedError
+from ...formats import fp8
 from ...ttir import Operation
-from ..elements import Array, element_of, held, round_to_bfloat16
+from ..elements import FP8, Array, element_of, held, round_to_bfloat16
 from .arith import Rule
 
 _FORMATS = {"f16": ("<H", "<e"), "f32": ("<I", "<f"), "f64": ("<Q", "<d")}
@@ -41,6 +42,9 @@ def constant(op: Operation) -> Array:
     literal = splat[1] if splat else text
     if literal.startswith(("dense", '"')):
         raise UnsupportedError("a constant tensor whose elements differ", op.location, text)
+    if type_.element in FP8:
+        code = int(literal, 16) if literal.startswith("0x") else fp8.encode(FP8[type_.element], float(literal))
+        return held(type_, code)
     return held(type_, parse_literal(literal, type_.element))
 
 

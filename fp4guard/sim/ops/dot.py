@@ -1,4 +1,8 @@
-"""Matrix products: exact products, accumulated in float32."""
+"""Matrix products: exact products of what the tensor core is given, summed in the accumulator's type.
+
+The order and the precision of the sum are the hardware's own affair; here a float sum is one of float32 (of float64
+where the operands are), which is at least as close to the exact one as a tensor core's.
+"""
 
 from __future__ import annotations
 
@@ -7,69 +11,89 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import e8m0, packing
+from ...formats import fp8
 from ...ttir import Operation
-from ..elements import Array
+from ..elements import FP8, Array, round_to_bfloat16
+from . import exact
 from .arith import Rule
 from .shape import materialise
 
-#: Bits of a float32 that a tensor core drops when it reads the number as TF32.
+#: Bits of a float32 that a tensor core drops when it reads the number as TF32: verified on an H200.
 _TF32_DROPPED = 13
-
-_DOT_INPUTS = ("f16", "bf16", "f32")
 
 
 def _to_tf32(x: Array) -> Array:
     return (x.view(np.uint32) & np.uint32(0xFFFFFFFF << _TF32_DROPPED & 0xFFFFFFFF)).view(np.float32)
 
 
+def _parts(x: Array, narrow: Callable[[Array], Array], count: int) -> list[Array]:
+    """`x` as a sum of numbers of fewer bits, the largest first; what is too small for them is lost."""
+    parts = []
+    for _ in range(count):
+        part = narrow(x)
+        parts.append(part)
+        x = x - part
+    return parts
+
+
+def _in_parts(narrow: Callable[[Array], Array], count: int, terms: tuple[tuple[int, int], ...]) -> Callable[..., Array]:
+    """A product of float32 as a sum of products of parts, as Triton's pass F32DotTC writes it: smallest first, and a
+    NaN that the small ones make of Inf - Inf is dropped before the largest is added.
+    """
+
+    def apply(a: Array, b: Array) -> Array:
+        left, right = _parts(a, narrow, count), _parts(b, narrow, count)
+        rest = sum(np.matmul(left[i], right[j]) for i, j in terms)
+        return np.where(np.isnan(rest), np.float32(0), rest) + np.matmul(left[0], right[0])
+
+    return apply
+
+
+def _single(narrow: Callable[[Array], Array]) -> Callable[..., Array]:
+    return lambda a, b: np.matmul(narrow(a), narrow(b))
+
+
+#: How float32 operands are multiplied, by `inputPrecision` ("ieee" is not printed).
+_PRECISIONS: dict[str, Callable[..., Array]] = {
+    "ieee": np.matmul,
+    "tf32": _single(_to_tf32),
+    "tf32x3": _in_parts(_to_tf32, 2, ((0, 1), (1, 0))),
+    "bf16x3": _in_parts(round_to_bfloat16, 2, ((0, 1), (1, 0))),
+    "bf16x6": _in_parts(round_to_bfloat16, 3, ((1, 1), (0, 2), (2, 0), (0, 1), (1, 0))),
+}
+
+#: What the elements of the operands become before they are multiplied, exactly.
+_HELD = {"f16": np.float32, "bf16": np.float32, "f32": np.float32, "f64": np.float64, "i8": np.float64}
+
+
+def widened(x: Array, element: str) -> Array | None:
+    """An operand's values, exact, in a type that products are exact in; None where there is none."""
+    if element in FP8:
+        return fp8.decode(FP8[element], np.ascontiguousarray(x))
+    return x.astype(_HELD[element], copy=False) if element in _HELD else None
+
+
 def _dot(op: Operation) -> Callable[..., Array]:
     a_type, b_type, c_type = (v.type for v in op.operands)
     for type_ in (a_type, b_type):
-        if type_.element not in _DOT_INPUTS:
+        if type_.element not in _HELD and type_.element not in FP8:
             raise UnsupportedError(f"tt.dot of {type_.element}", op.location)
-    if c_type.element != "f32":
-        raise UnsupportedError(f"tt.dot accumulating in {c_type.element}", op.location)
-    tf32 = a_type.element == "f32" and "tf32" in op.words
+    element = c_type.element
+    if element not in ("f16", "bf16", "f32", "f64", "i32"):
+        raise UnsupportedError(f"tt.dot accumulating in {element}", op.location)
+    words = [word for word in op.words if word in _PRECISIONS]
+    multiply = _PRECISIONS[words[0] if words and a_type.element == "f32" else "ieee"]
 
     def apply(a: Array, b: Array, c: Array) -> Array:
-        a, b = (materialise(x, t).astype(np.float32) for x, t in ((a, a_type), (b, b_type)))
-        if tf32:
-            a, b = _to_tf32(a), _to_tf32(b)
-        return np.matmul(a, b) + c
+        wide = [widened(materialise(x, t), t.element) for x, t in ((a, a_type), (b, b_type))]
+        product = multiply(*wide)
+        if element == "i32":
+            return product.astype(np.int64).astype(np.int32) + c
+        if element in ("f32", "f64"):
+            return (product + c).astype(c.dtype, copy=False)
+        return exact.narrow(product.astype(np.float64) + c, element)
 
     return apply
 
 
-def _dot_scaled(op: Operation) -> Callable[..., Array]:
-    """E2M1 by E2M1, each with one E8M0 scale for 32 elements along K.
-
-    a int8 [M, K/2], a_scale int8 [M, K/32], b int8 [K/2, N], b_scale int8 [N, K/32]; low nibbles are even k. In
-    float64 no product of a scaled pair of elements rounds, overflows or vanishes.
-    """
-    formats = [word for word in op.words if word not in ("scale", "lhs", "rhs")]
-    if formats != ["e2m1", "e2m1"] or len(op.operands) != 5:
-        raise UnsupportedError(f"tt.dot_scaled of {' and '.join(formats)}, or with one scale", op.location)
-    if op.attributes.get("lhs_k_pack") is False or op.attributes.get("rhs_k_pack") is False:
-        raise UnsupportedError("tt.dot_scaled packed along M or N", op.location)
-    types = [v.type for v in op.operands]
-    group = 2 * types[0].shape[1] // types[1].shape[1]
-    if group != 32:
-        raise UnsupportedError(f"tt.dot_scaled with a scale for {group} elements", op.location)
-
-    def scaled(codes: Array, scales: Array) -> Array:
-        values = packing.decode_packed(np.ascontiguousarray(codes).view(np.uint8))
-        factors = e8m0.decode(np.ascontiguousarray(scales).view(np.uint8))
-        grouped = values.reshape(*scales.shape, group) * factors[..., None]
-        return grouped.reshape(values.shape)
-
-    def apply(a: Array, a_scale: Array, b: Array, b_scale: Array, c: Array) -> Array:
-        a, a_scale, b, b_scale = (materialise(x, t) for x, t in zip((a, a_scale, b, b_scale), types))
-        left = scaled(a, a_scale)
-        right = scaled(b.swapaxes(1, 2), b_scale)
-        return (np.matmul(left, right.swapaxes(1, 2)) + c).astype(np.float32)
-
-    return apply
-
-
-RULES: dict[str, Rule] = {"tt.dot": _dot, "tt.dot_scaled": _dot_scaled}
+RULES: dict[str, Rule] = {"tt.dot": _dot}

@@ -1,0 +1,1 @@
+"""How fast fp4guard is, beside what it is measured against."""

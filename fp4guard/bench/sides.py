@@ -1,0 +1,66 @@
+"""The two sides of `fp4guard bench sim`: one launch of a row, in Triton's interpreter or in the simulator.
+
+    python -m fp4guard.bench.sides interpreter | simulator
+
+Requests are numbers of rows. What is timed is the launch with everything that happens for it (argument binding, the
+cache of compiled kernels, all checks), not the making of its arguments.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from functools import cache
+from typing import Any
+
+from ..errors import UsageError
+from ..fuzzing.case import Case
+from ..fuzzing.memory import CaseMemory
+from ..memory import ALL_ONES
+from ..sim import Simulator
+from ..ttir import parse_arch
+from .duel import serve
+from .rows import ROWS, Row
+
+ARCH = "sm_90"
+
+
+@cache
+def _data(row: Row) -> dict[str, Any]:
+    return {}
+
+
+def memory_of(row: Row) -> CaseMemory:
+    """Guarded memory for a row's arguments; what they hold is the same every time."""
+    return CaseMemory(Case({}, seed=0, regime="exact", layout=0), ALL_ONES, _data(row))
+
+
+def interpreter(row: Row) -> float:
+    """Milliseconds of one launch; the process runs with TRITON_INTERPRET=1."""
+    launch = row.prepare(memory_of(row), *row.shape)
+    return _milliseconds(launch)
+
+
+def simulator(row: Row) -> float:
+    """Milliseconds of one launch in the simulator. UsageError when it finds something, which no row has."""
+    memory = memory_of(row)
+    simulator = Simulator(memory, parse_arch(ARCH))
+    launch = row.prepare(memory, *row.shape)
+    with simulator.intercepting():
+        found = _milliseconds(launch)
+    if simulator.trace.incidents:
+        raise UsageError(f"the simulator reports {', '.join(sorted({i[0] for i in simulator.trace.incidents}))}")
+    return found
+
+
+def _milliseconds(launch: Any) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    launch()
+    return (time.perf_counter() - start) * 1e3
+
+
+if __name__ == "__main__":
+    side = {"interpreter": interpreter, "simulator": simulator}[sys.argv[1]]
+    serve(lambda request: side(ROWS[int(request)]))

@@ -1,0 +1,264 @@
+"""tt.extern_elementwise: functions of NVIDIA's libdevice and AMD's OCML, by symbol.
+
+`__nv_tanhf`, `__nv_fast_tanhf`, `__nv_tanh`, `__ocml_tanh_f32` and `__ocml_tanh_f64` are all the row `tanh`. Sources:
+NVIDIA libdevice user's guide; the CUDA mathematical functions for special cases. Functions are computed in float64 and
+rounded once, where the library is off by a few ulp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import UnsupportedError
+from ...ttir import Operation
+from ..elements import Array, element_of
+from . import exact
+from .arith import Rule
+from .math import from_torch, multiply_high
+
+_OCML = re.compile(r"__ocml_(?:native_)?(\w+)_f(?:16|32|64)$")
+_NVIDIA = re.compile(r"__nv_(?:fast_)?(\w+)$")
+
+
+def _away(x: Array) -> Array:
+    """To the nearest integer, ties away from zero."""
+    return np.copysign(np.floor(np.abs(x) + np.where(np.abs(x) < 2.0**52, 0.5, 0)), x)
+
+
+def _logb(x: Array) -> Array:
+    exponent = np.frexp(x)[1] - 1.0
+    return np.where(x == 0, -np.inf, np.where(np.isinf(x), np.inf, np.where(np.isnan(x), x, exponent)))
+
+
+def _unsigned(function: Callable[..., Array]) -> Callable[..., Array]:
+    def apply(*operands: Array) -> Array:
+        kind = f"u{operands[0].dtype.itemsize}"
+        return function(*(x.view(kind) for x in operands)).view(operands[0].dtype)
+
+    return apply
+
+
+#: Computed in float64 from operands of any type, rounded to the result's.
+_FLOAT: dict[str, Callable[..., Array]] = {
+    "acos": np.arccos,
+    "acosh": np.arccosh,
+    "asin": np.arcsin,
+    "asinh": np.arcsinh,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "atanh": np.arctanh,
+    "cbrt": np.cbrt,
+    "ceil": np.ceil,
+    "copysign": np.copysign,
+    "cos": np.cos,
+    "cosh": np.cosh,
+    "cospi": lambda x: np.cos(np.pi * np.fmod(x, 2)),
+    "cyl_bessel_i0": from_torch(torch.special.i0),
+    "cyl_bessel_i1": from_torch(torch.special.i1),
+    "ddiv_rn": np.divide,
+    "divide": np.divide,
+    "drcp_rn": lambda x: 1 / x,
+    "dsqrt_rn": np.sqrt,
+    "erf": from_torch(torch.erf),
+    "erfc": from_torch(torch.erfc),
+    "erfcinv": lambda x: from_torch(torch.special.ndtri)(x / 2) / -np.sqrt(2.0),
+    "erfcx": from_torch(torch.special.erfcx),
+    "erfinv": from_torch(torch.erfinv),
+    "exp": np.exp,
+    "exp10": lambda x: np.power(10.0, x),
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "fabs": np.abs,
+    "fdim": lambda x, y: np.where(np.isnan(x) | np.isnan(y), x + y, np.where(x > y, x - y, 0.0)),
+    "fdiv_rn": np.divide,
+    "fdivide": np.divide,
+    "floor": np.floor,
+    "fmax": np.fmax,
+    "fmin": np.fmin,
+    "fmod": np.fmod,
+    "frcp_rn": lambda x: 1 / x,
+    "frsqrt_rn": lambda x: 1 / np.sqrt(x),
+    "fsqrt_rn": np.sqrt,
+    "hypot": np.hypot,
+    "i0": from_torch(torch.special.i0),
+    "i1": from_torch(torch.special.i1),
+    "j0": from_torch(torch.special.bessel_j0),
+    "j1": from_torch(torch.special.bessel_j1),
+    "ldexp": lambda x, n: np.ldexp(x, n.astype(np.int64)),
+    "lgamma": from_torch(torch.lgamma),
+    "log": np.log,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "log2": np.log2,
+    "logb": _logb,
+    "nearbyint": np.rint,
+    "norm3d": lambda x, y, z: np.sqrt(x * x + y * y + z * z),
+    "norm4d": lambda x, y, z, w: np.sqrt(x * x + y * y + z * z + w * w),
+    "normcdf": lambda x: from_torch(torch.erfc)(-x / np.sqrt(2.0)) / 2,
+    "normcdfinv": from_torch(torch.special.ndtri),
+    "pow": np.power,
+    "powi": np.power,
+    "pown": np.power,
+    "rcbrt": lambda x: 1 / np.cbrt(x),
+    "rhypot": lambda x, y: 1 / np.hypot(x, y),
+    "rint": np.rint,
+    "round": _away,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "saturate": lambda x: np.fmin(np.fmax(x, 0.0), 1.0),
+    "scalbn": lambda x, n: np.ldexp(x, n.astype(np.int64)),
+    "sin": np.sin,
+    "sinh": np.sinh,
+    "sinpi": lambda x: np.sin(np.pi * np.fmod(x, 2)),
+    "sqrt": np.sqrt,
+    "tan": np.tan,
+    "tanh": np.tanh,
+    "trunc": np.trunc,
+    "y0": from_torch(torch.special.bessel_y0),
+    "y1": from_torch(torch.special.bessel_y1),
+}
+
+#: Exact in the operands' own type: no detour through float64, which would round twice.
+_PLAIN: dict[str, Callable[..., Array]] = {
+    "abs": np.abs,
+    "dadd_rn": np.add,
+    "dmul_rn": np.multiply,
+    "dsub_rn": np.subtract,
+    "fadd_rn": np.add,
+    "fmul_rn": np.multiply,
+    "fsub_rn": np.subtract,
+    "llabs": np.abs,
+    "llmax": np.maximum,
+    "llmin": np.minimum,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mulhi": multiply_high,
+    "mul64hi": multiply_high,
+    "nextafter": np.nextafter,
+    "umul64hi": _unsigned(multiply_high),
+    "umulhi": _unsigned(multiply_high),
+}
+
+#: Predicates, which give an integer.
+_PREDICATES: dict[str, Callable[[Array], Array]] = {
+    "finite": np.isfinite,
+    "isfinite": np.isfinite,
+    "isinf": np.isinf,
+    "isnan": np.isnan,
+    "signbit": np.signbit,
+}
+
+#: Float to integer; `round` names how.
+_ROUND: dict[str, Callable[[Array], Array]] = {"rn": np.rint, "rz": np.trunc, "rd": np.floor, "ru": np.ceil}
+_TO_INTEGER: dict[str, Callable[[Array], Array]] = {
+    "ilogb": _logb,
+    "llrint": np.rint,
+    "llround": _away,
+    "lrint": np.rint,
+    "lround": _away,
+    **{f"{a}2{b}_{r}": f for a in ("float", "double") for b in ("int", "ll") for r, f in _ROUND.items()},
+}
+_TO_UNSIGNED: dict[str, Callable[[Array], Array]] = {
+    f"{a}2{b}_{r}": f for a in ("float", "double") for b in ("uint", "ull") for r, f in _ROUND.items()
+}
+
+#: Integer to float, to the nearest; unsigned where the name says so.
+_FROM_INTEGER = tuple(f"{a}2{b}_rn" for a in ("int", "uint", "ll", "ull") for b in ("float", "double"))
+
+#: Bits as another type.
+_REINTERPRET = (
+    "double_as_longlong", "float_as_int", "float_as_uint", "int_as_float", "longlong_as_double", "uint_as_float",
+)  # fmt: skip
+
+
+def _popcount(x: Array) -> Array:
+    octets = np.ascontiguousarray(x)[..., None].view(np.uint8)
+    return np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int32)
+
+
+def _leading_zeros(x: Array) -> Array:
+    bits = 8 * x.dtype.itemsize
+    unsigned = x.view(f"u{x.dtype.itemsize}")
+    places = [(unsigned >> np.array(i, unsigned.dtype)) == 0 for i in range(bits)]
+    return np.asarray(np.sum(places, axis=0, dtype=np.int32))
+
+
+def _first_set(x: Array) -> Array:
+    lowest = x & -x
+    return np.where(x == 0, 0, 8 * x.dtype.itemsize - _leading_zeros(lowest)).astype(np.int32)
+
+
+_BITS: dict[str, Callable[[Array], Array]] = {
+    "clz": _leading_zeros,
+    "clzll": _leading_zeros,
+    "ffs": _first_set,
+    "ffsll": _first_set,
+    "popc": _popcount,
+    "popcll": _popcount,
+}
+
+
+def saturated(whole: Array, target: np.dtype[Any]) -> Array:
+    """Whole numbers of float64 as integers: the nearest there is, 0 of NaN (of 64 bits, the least)."""
+    info = np.iinfo(target)
+    low, high = whole <= float(info.min), whole >= float(info.max)
+    inside = np.where(low | high | np.isnan(whole), 0, whole).astype(target)
+    nothing = info.min if info.bits == 64 else 0
+    result = np.where(low, info.min, np.where(high, info.max, np.where(np.isnan(whole), nothing, inside)))
+    return result.astype(target)
+
+
+def name_of(symbol: str) -> str | None:
+    """The row of a symbol; None when there is none."""
+    match = _OCML.match(symbol) or _NVIDIA.match(symbol)
+    if match is None:
+        return None
+    name = match[1]
+    for candidate in (name, name[:-1] if name.endswith(("f", "d")) else name):
+        if candidate in NAMES:
+            return candidate
+    return None
+
+
+def _external(op: Operation) -> Callable[..., Array]:
+    symbol = op.attributes["symbol"]
+    name = name_of(symbol)
+    if name is None:
+        raise UnsupportedError(f"the library function {symbol}", op.location)
+    held, element = element_of(op.result.type).held, op.result.type.element
+    if name in _FUSED:
+        return lambda a, b, c: exact.fma(a, b, c, element)
+    if name in _REINTERPRET:
+        return lambda x: x.view(held)
+    if name in _PLAIN:
+        return _PLAIN[name]
+    if name in _BITS:
+        count = _BITS[name]
+        return lambda x: count(x).astype(held)
+    if name in _PREDICATES:
+        predicate = _PREDICATES[name]
+        return lambda x: predicate(x).astype(held)
+    if name in _TO_INTEGER:
+        whole = _TO_INTEGER[name]
+        return lambda x: saturated(whole(x.astype(np.float64)), held)
+    if name in _TO_UNSIGNED:
+        up, unsigned = _TO_UNSIGNED[name], np.dtype(f"u{held.itemsize}")
+        return lambda x: saturated(up(x.astype(np.float64)), unsigned).view(held)
+    if name in _FROM_INTEGER:
+        return lambda x: (x.view(f"u{x.dtype.itemsize}") if name.startswith("u") else x).astype(held)
+    function = _FLOAT[name]
+    return lambda *xs: exact.narrow(function(*(x.astype(np.float64) for x in xs)), element)
+
+
+_FUSED = ("fma", "fma_rn", "fmaf_rn")
+
+#: Every function there is.
+NAMES = frozenset(
+    {*_FLOAT, *_PLAIN, *_PREDICATES, *_TO_INTEGER, *_TO_UNSIGNED, *_FROM_INTEGER, *_REINTERPRET, *_BITS, *_FUSED}
+)
+
+RULES: dict[str, Rule] = {"tt.extern_elementwise": _external}

@@ -1,0 +1,90 @@
+"""What atomics order: the happens-before relation of one launch, worked out only when a race depends on it.
+
+A release in program p is seen by an acquire in program q on the same element when it comes before it there; what p did
+until its release then happened before what q does from its acquire on. The simulator logs atomics, which costs next to
+nothing, and replays the log with one clock per program (Lamport's, as vectors) when two accesses look like a race.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..memory import Region
+from .elements import Array
+
+#: Above so many logged lanes, or programs squared, the replay would cost more than the answer is worth: the accesses of
+#: programs that use atomics then count as ordered.
+_MOST_LANES, _MOST_CLOCKS = 200_000, 1 << 24
+
+_RELEASES = ("release", "acq_rel")
+_ACQUIRES = ("acquire", "acq_rel")
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One atomic operation: lanes in the order in which they take effect."""
+
+    when: int
+    region: str
+    elements: Array
+    programs: Array
+    releases: bool
+    acquires: bool
+
+
+class Ordering:
+    """The log of a launch's atomics. `now` is the number of the latest access of any kind."""
+
+    def __init__(self, programs: int) -> None:
+        self._programs = programs
+        self.now = 0
+        self._log: list[_Event] = []
+        self._lanes = 0
+        self._replayed = 0
+        self._seen: Array | None = None
+        self._released: dict[tuple[str, int], Array] = {}
+
+    def atomic(self, region: Region, elements: Array, programs: Array, semantics: str) -> None:
+        """Log the lanes of an atomic, in order: element numbers and programs (from 0); `semantics` as TTIR prints it."""
+        releases, acquires = semantics in _RELEASES, semantics in _ACQUIRES
+        if releases or acquires:
+            self._log.append(_Event(self.now, region.name, elements, programs, releases, acquires))
+            self._lanes += len(elements)
+
+    def ordered(self, other: Array, when: Array, me: Array) -> Array:
+        """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now.
+
+        `other` is negative where it stands for several programs: all must have happened before. What several programs
+        do (`me` negative) is ordered after nothing.
+        """
+        if not self._log:
+            return np.zeros(len(me), bool)
+        if self._lanes > _MOST_LANES or self._programs**2 > _MOST_CLOCKS:
+            return np.ones(len(me), bool)
+        seen = self._replay()
+        known = (seen[np.maximum(me, 0), np.maximum(other, 0)] >= when) & (me >= 0)
+        if (other < 0).any():
+            everyone = seen[np.maximum(me, 0)].copy()
+            everyone[np.arange(len(me)), np.maximum(me, 0)] = np.iinfo(np.int32).max
+            known = np.where(other < 0, (everyone.min(axis=1) >= when) & (me >= 0), known)
+        return known
+
+    def _replay(self) -> Array:
+        """[q, p]: up to which access number program q knows all that program p did."""
+        if self._seen is None:
+            self._seen = np.full((self._programs, self._programs), -1, np.int32)
+        seen = self._seen
+        for event in self._log[self._replayed :]:
+            for element, program in zip(event.elements.tolist(), event.programs.tolist()):
+                place = (event.region, element)
+                if event.acquires and place in self._released:
+                    np.maximum(seen[program], self._released[place], out=seen[program])
+                if event.releases:
+                    mine = seen[program].copy()
+                    mine[program] = event.when
+                    old = self._released.get(place)
+                    self._released[place] = mine if old is None else np.maximum(old, mine)
+        self._replayed = len(self._log)
+        return seen

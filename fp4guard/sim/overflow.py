@@ -1,0 +1,159 @@
+"""Overflow in address arithmetic: the integers from which an address is made, computed a second time without wrapping.
+
+Each operation that computes such an integer gets a second slot, for the bounds of its exact values. As long as they fit
+the type, nothing can have wrapped, and bounds cost no more than a few Python integers; only where they do not fit are
+the exact values computed, 64 bits wide. Where a pointer is moved by an offset that wrapped, the lane's address is marked
+(see `addresses`), and the access that uses it reports the overflow: lanes that are masked off, and numbers that never
+become an address, report nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ttir import Operation, Value
+from .addresses import OVERFLOWED
+from .control import Step
+from .dataflow import COMPUTES, Dataflow
+from .elements import Array
+from .machine import Machine
+
+
+class Bounds(NamedTuple):
+    """Of the exact values of an integer; `exact` int64 holds them where they may differ from what was computed."""
+
+    low: int
+    high: int
+    exact: Array | None = None
+
+
+def _bounds_of(x: Array) -> Bounds:
+    if x.size == 1:
+        return Bounds(x.item(), x.item())
+    return Bounds(int(np.minimum.reduce(x, axis=None)), int(np.maximum.reduce(x, axis=None)))
+
+
+def _product(a: Bounds, b: Bounds) -> tuple[int, int]:
+    corners = (a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high)
+    return min(corners), max(corners)
+
+
+def _shifted(a: Bounds, b: Bounds) -> tuple[int, int]:
+    if b.low < 0 or b.high > 63:
+        return -1 << 63, 1 << 63  # undefined, which may be anything
+    return _product(a, Bounds(1 << b.low, 1 << b.high))
+
+
+def _either(*given: Bounds) -> tuple[int, int]:
+    return min(x.low for x in given), max(x.high for x in given)
+
+
+#: The bounds of a result from those of its operands; of any other operation the result is one of its operands.
+_BOUNDS: dict[str, Callable[..., tuple[int, int]]] = {
+    "arith.addi": lambda a, b: (a.low + b.low, a.high + b.high),
+    "arith.subi": lambda a, b: (a.low - b.high, a.high - b.low),
+    "arith.muli": _product,
+    "arith.shli": _shifted,
+    "arith.select": lambda condition, yes, no: _either(yes, no),
+}
+
+
+class WideArithmetic:
+    """Hands out the second slots of one function, from `first_slot` on."""
+
+    def __init__(self, flow: Dataflow, first_slot: int) -> None:
+        self._chain = flow.address_operations()
+        self._slots: dict[Value, int] = {}
+        self._next = first_slot
+
+    @property
+    def slot_count(self) -> int:
+        """Slots in use, the function's own included."""
+        return self._next
+
+    def step(self, op: Operation, function: Callable[..., Any]) -> Step | None:
+        """The second computation of an operation, by the same `function`; None when it needs none.
+
+        Operations are to be asked for in program order.
+        """
+        if op not in self._chain or len(op.results) != 1:
+            return None
+        narrow = op.name in COMPUTES and op.result.type.element != "i64"
+        if not narrow and not any(value in self._slots for value in op.operands):
+            return None
+        if op.name == "arith.extsi":
+            self._slots[op.result] = self._slots[op.operands[0]]  # the exact values are the same
+            return None
+        reads = [self._reader(value) for value in op.operands]
+        out = self._slots[op.result] = self._next
+        self._next += 1
+        if op.name == "arith.extui":
+            return _extended(reads[0], op.operands[0].index, out)
+        return _computed(op, function, reads, out)
+
+    def moved(self, op: Operation, function: Callable[[Array, Array], Array]) -> Step | None:
+        """tt.addptr with an offset that may have wrapped; None when it cannot have."""
+        pointer, offset = op.operands
+        if offset not in self._slots:
+            return None
+        base, narrow, wide, out = pointer.index, offset.index, self._slots[offset], op.result.index
+        limits = np.iinfo(f"i{int(offset.type.element[1:]) // 8}")
+
+        def step(m: Machine) -> None:
+            result = function(m.slots[base], m.slots[narrow])
+            low, high, exact = m.slots[wide]
+            if exact is not None and (low < limits.min or high > limits.max or limits.bits == 64):
+                result = np.where(exact != m.slots[narrow], result | OVERFLOWED, result)
+            m.slots[out] = result
+
+        return step
+
+    def _reader(self, value: Value) -> Callable[[Machine], Bounds]:
+        slot, index = self._slots.get(value), value.index
+        if slot is not None:
+            return lambda m: m.slots[slot]
+        if value.type.element == "i1":  # the condition of a select
+            return lambda m: Bounds(0, 1)
+        return lambda m: _bounds_of(m.slots[index])
+
+
+def _computed(
+    op: Operation, function: Callable[..., Any], reads: Sequence[Callable[[Machine], Bounds]], out: int
+) -> Step:
+    """The step of an operation that computes, selects or passes on."""
+    bounds = _BOUNDS.get(op.name, _either)
+    limits = np.iinfo(f"i{int(op.result.type.element[1:]) // 8}")
+    sources = [(v.index, v.type.element == "i1") for v in op.operands]
+    least, most = int(limits.min), int(limits.max)
+    if limits.bits == 64:  # then only what came from fewer bits can differ
+        least, most = -1 << 200, 1 << 200
+
+    def step(m: Machine) -> None:
+        given = [read(m) for read in reads]
+        low, high = bounds(*given)
+        if least <= low and high <= most and all(x.exact is None for x in given):
+            m.slots[out] = Bounds(low, high)
+            return
+        operands = []
+        for x, (index, condition) in zip(given, sources):
+            narrow = m.slots[index]
+            operands.append(narrow if condition else narrow.astype(np.int64) if x.exact is None else x.exact)
+        exact = function(*operands)
+        m.slots[out] = _bounds_of(exact)._replace(exact=exact)
+
+    return step
+
+
+def _extended(read: Callable[[Machine], Bounds], source: int, out: int) -> Step:
+    """arith.extui, which makes another number of a negative one."""
+
+    def step(m: Machine) -> None:
+        given = read(m)
+        if given.low < 0 and given.exact is None:
+            given = given._replace(exact=m.slots[source].astype(np.int64))
+        m.slots[out] = given
+
+    return step

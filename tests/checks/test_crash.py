@@ -1,0 +1,193 @@
+"""crash: the target raises; and what is no crash: assumptions, interrupts, errors of use."""
+
+import contextlib
+import types
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+from hypothesis import assume, given, settings
+
+import fp4guard as fg
+from fp4guard import dims, oracle
+from fp4guard.fuzzing.examine import examine_case
+from fp4guard.sim import Simulator, lower
+from fp4guard.ttir import parse_arch
+
+
+@triton.jit
+def names_nothing(x, n):
+    tl.store(x, no_such_name)  # noqa: F821
+
+
+@triton.jit
+def takes_roots(x, n):
+    tl.store(x, tl.sqrt(tl.load(x)))  # root
+
+
+@triton.jit
+def writes_beyond(x, n):
+    tl.store(x + n, 1.0)
+
+
+def raising(error, before=None):
+    def target(mem, n):
+        x = mem.output("x", (n,), torch.float32)
+        if before is not None:
+            before[(1,)](x, n)
+        x.zero_()
+        if error is not None:
+            raise error  # here
+
+    return fg.fuzz(n=dims(max=64))(target)
+
+
+def launching(kernel):
+    def target(mem, n):
+        x = mem.output("x", (n,), torch.float32)
+        x.zero_()
+        kernel[(1,)](x, n)  # launches
+
+    return fg.fuzz(n=dims(max=64))(target)
+
+
+@pytest.mark.parametrize("error", [ValueError("no such n"), AssertionError("no such n"), SystemExit("no such n")])
+def test_exception_of_the_target(only_finding, line_of, error):
+    finding = only_finding(raising(error), n=3)
+    assert finding.kind == "crash"
+    assert finding.headline == f"{type(error).__name__}: no such n"
+    assert finding.file == __file__
+    assert finding.line == line_of("# here")
+    assert "raise error  # here" in finding.message
+
+
+def test_target_that_raises_nothing_is_silent():
+    assert not fg.examine(raising(None), n=3).findings
+
+
+def test_exception_of_many_lines_leads_with_the_first(only_finding):
+    finding = only_finding(raising(ValueError("\nfirst\nsecond\nthird")), n=3)
+    assert finding.headline == "ValueError: first"
+    assert "second\n" in finding.message
+
+
+def test_exception_without_a_message_leads_with_its_type(only_finding):
+    assert only_finding(raising(StopIteration()), n=3).headline == "StopIteration"
+
+
+def test_what_a_kernel_did_before_the_crash_is_told_first():
+    report = fg.examine(raising(ValueError(), before=writes_beyond), n=3)
+    assert [finding.kind for finding in report.findings] == ["oob-write", "crash"]
+
+
+def test_crash_that_depends_on_poison_is_found(only_finding):
+    @fg.fuzz()
+    def target(mem):
+        assert int(torch.empty(1, dtype=torch.int64)) < 0
+
+    assert only_finding(target).kind == "crash"
+
+
+def test_kernel_that_does_not_compile(only_finding, line_of):
+    finding = only_finding(launching(names_nothing), n=3)
+    assert finding.kind == "crash"
+    assert finding.headline == "CompilationError: NameError('no_such_name is not defined')"
+    assert finding.line == line_of("# launches")
+    assert "tl.store(x, no_such_name)" in finding.message
+
+
+def test_unsupported_operation_is_refused_with_its_name_and_line(line_of, monkeypatch):
+    monkeypatch.delitem(lower.RULES, "math.sqrt")
+    with pytest.raises(fg.UnsupportedError, match=r"math\.sqrt") as caught:
+        fg.examine(launching(takes_roots), n=3)
+    assert caught.value.location.line == line_of("# root")
+    assert f"test_crash.py:{line_of('# root')}:" in str(caught.value)
+
+
+def test_assumption_lets_hypothesis_draw_another_case():
+    seen = []
+
+    @fg.fuzz(n=dims(max=10))
+    def target(mem, n):
+        assume(n > 3)
+        seen.append(n)
+
+    @settings(max_examples=20, database=None)
+    @given(target.cases())
+    def search(case):
+        assert not examine_case(target, case, parse_arch("sm_90")).findings
+
+    search()
+    assert seen
+    assert min(seen) > 3
+
+
+def test_case_that_a_target_assumes_away_is_refused():
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        assume(n > 3)
+
+    assert not fg.examine(target, n=4).findings
+    with pytest.raises(fg.UsageError, match="target assumes that there is no such case: n=2 "):
+        fg.examine(target, n=2)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), fg.UsageError("no"), GeneratorExit()])
+def test_what_is_no_fault_of_the_target_is_let_through(error):
+    with pytest.raises(type(error)):
+        fg.examine(raising(error), n=3)
+
+
+def test_launches_run_where_they_did_after_an_exception():
+    run = triton.JITFunction.run
+    for error in (ValueError(), KeyboardInterrupt()):
+        with contextlib.suppress(KeyboardInterrupt):
+            fg.examine(raising(error), n=3)
+    assert triton.JITFunction.run is run
+    assert torch.empty(2).shape == (2,)
+
+
+def test_wrong_use_of_the_oracle_is_no_finding():
+    @fg.fuzz()
+    def target(mem):
+        oracle.gemm(torch.ones(2, 3), torch.ones(2, 4))
+
+    with pytest.raises(ValueError, match="b: k = 4; a has k = 3"):
+        fg.examine(target)
+
+
+def test_failure_of_the_harness_is_no_finding(monkeypatch):
+    def fail(*arguments):
+        return np.zeros(2) + np.broadcast_to(np.zeros(3), 4)
+
+    monkeypatch.setattr(Simulator, "_execute", compile_as(fail, Simulator.launch.__code__.co_filename))
+    with pytest.raises(ValueError, match="broadcast"):
+        fg.examine(launching(writes_beyond), n=3)
+
+
+def compile_as(function, file):
+    """The function as if it stood in another file."""
+    return types.FunctionType(function.__code__.replace(co_filename=file), function.__globals__)
+
+
+@pytest.mark.parametrize("fail", [lambda n: torch.empty(-n), lambda n: torch.empty(n)[n + 1], lambda n: np.empty(-n)])
+def test_what_torch_and_numpy_raise_is_a_crash(only_finding, fail):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        fail(n)
+
+    finding = only_finding(target, n=3)
+    assert finding.kind == "crash"
+    assert finding.file == __file__
+
+
+def test_launch_with_too_few_arguments_is_a_crash(only_finding):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        writes_beyond[(1,)](mem.output("out", (n,), torch.float32))
+
+    finding = only_finding(target, n=3)
+    assert finding.headline.startswith("TypeError: ")
+    assert finding.file == __file__

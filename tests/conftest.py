@@ -1,0 +1,59 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fp4guard as fg
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def only_finding():
+    """Examine a case that must give exactly one finding, and return it."""
+
+    def examine(target, **arguments):
+        report = fg.examine(target, **arguments)
+        assert len(report.findings) == 1, report.findings
+        return report.findings[0]
+
+    return examine
+
+
+@pytest.fixture
+def line_of(request):
+    """The line of the test's own file that holds a text, from 1."""
+
+    def find(text):
+        lines = request.path.read_text().splitlines()
+        (number,) = [number for number, line in enumerate(lines, 1) if line.strip().endswith(text)]
+        return number
+
+    return find
+
+
+@pytest.fixture
+def run_python():
+    """Run Python in a process of its own."""
+
+    def run(*arguments, cwd, **options):
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, **options)
+
+    return run
+
+
+@pytest.fixture
+def run_fp4guard(run_python):
+    """Run the command line in a process of its own."""
+
+    def run(*arguments, cwd):
+        return run_python("-m", "fp4guard.cli", *arguments, cwd=cwd)
+
+    return run
+
+
+@pytest.fixture
+def project_root():
+    return Path(__file__).parent.parent

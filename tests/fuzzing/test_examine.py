@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+import fp4guard as fg
+from fp4guard import dims
+
+GEMM = "kernels.gemm_afp4wfp4::gemm_afp4wfp4"
+CASE = {"m": 5, "n": 7, "k": 160, "config": "BM4_BN16_BK128", "dtype": "fp32"}
+
+
+@fg.fuzz(a=dims(), b=[1, 2])
+def sample(mem, a, b):
+    mem.output("out", (a,), torch.float32).fill_(b)
+
+
+def test_report_says_what_was_examined():
+    report = fg.examine(sample, b=2, a=3, seed=4, regime="ties", layout=5, arch="gfx950")
+    assert report.target is sample
+    assert report.case == fg.Case({"a": 3, "b": 2}, 4, "ties", 5)
+    assert list(report.case.arguments) == ["a", "b"]
+    assert report.arch == "gfx950"
+    assert report.findings == ()
+    assert report.runs == 2
+    assert report.defect is None
+    report.raise_first()
+
+
+def test_report_raises_its_first_finding_when_asked():
+    report = fg.examine(GEMM, defect="scale-k-unmasked", **CASE)
+    with pytest.raises(fg.FindingError) as caught:
+        report.raise_first()
+    assert type(caught.value).__name__ == "OutOfBoundsRead"
+    assert caught.value.finding is report.findings[0]
+    assert caught.value.report is report
+    assert str(caught.value) == report.describe()
+    assert str(caught.value).endswith(f"  case    {report.case}")
+    assert report.describe(("repro", "python x")).endswith("\n  repro   python x")
+
+
+def test_causes_are_told_before_what_follows_from_them():
+    kinds = [finding.kind for finding in fg.examine(GEMM, defect="split-k-stale", **{**CASE, "k": 128,
+             "config": "BM4_BN32_BK128_KS4"}).findings]  # fmt: skip
+    assert kinds
+    assert kinds == sorted(kinds, key=list(fg.KINDS).index)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942", "gfx950", "gfx1201"])
+def test_included_kernel_is_clean_on_every_architecture(arch):
+    assert not fg.examine(GEMM, arch=arch, **CASE).findings
+
+
+def test_same_case_gives_the_same_findings():
+    one, other = (fg.examine(GEMM, defect="even-k-units", seed=3, **{**CASE, "k": 64}).findings for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"a": 3}, "arguments of sample: given are a; needed are a, b"),
+        ({}, "arguments of sample: given are none; needed are a, b"),
+        ({"a": 3, "b": 1, "c": 2}, "arguments of sample: given are a, b, c; needed are a, b"),
+        ({"a": [3], "b": 1}, r"argument a=\[3\]: allowed are"),
+        ({"a": 3, "b": 1, "regime": "no"}, "regime='no': allowed are"),
+        ({"a": 3, "b": 1, "seed": -1}, "seed=-1: allowed are"),
+        ({"a": 3, "b": 1, "layout": -1}, "layout=-1: allowed are"),
+        ({"a": 3, "b": 1, "arch": "h100"}, "arch='h100': allowed are sm_<n> and gfx<n>"),
+        ({"a": 3, "b": 1, "defect": "no"}, "defect='no': sample has none"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, match):
+    with pytest.raises(fg.UsageError, match=match):
+        fg.examine(sample, **arguments)
+
+
+def test_unknown_target_is_refused():
+    for spec in ("kernels.no_such", "no_such.py", f"{GEMM}_no"):
+        with pytest.raises(fg.UsageError, match=r"no_such|no target called"):
+            fg.examine(spec)

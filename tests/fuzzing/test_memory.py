@@ -1,0 +1,112 @@
+"""`mem`, as a target sees it."""
+
+import numpy as np
+import pytest
+import torch
+
+import fp4guard as fg
+from fp4guard import oracle
+from fp4guard.memory import ORDINARY
+
+
+def memory(seed=0, regime="exact", layout=0):
+    return fg.Memory(fg.Case({}, seed, regime, layout), ORDINARY, {})
+
+
+def test_data_depend_on_seed_regime_and_name_alone():
+    def data(name, **case):
+        return memory(**case).tensor(name, (4, 8), torch.float32)
+
+    assert torch.equal(data("x"), data("x"))
+    assert torch.equal(data("x"), data("x", layout=5))
+    assert not torch.equal(data("x"), data("y"))
+    assert not torch.equal(data("x"), data("x", seed=1))
+    assert not torch.equal(data("x"), data("x", regime="ties"))
+
+
+def test_tensors_of_one_name_have_data_of_their_own():
+    mem = memory()
+    one, other = (mem.tensor("x", (64,), torch.float32) for _ in range(2))
+    assert not torch.equal(one, other)
+    assert [region.name for region in mem.regions] == ["x", "x#2"]
+
+
+def test_mxfp4_has_codes_scales_and_the_same_for_the_oracle():
+    operand = memory().mxfp4("a", (3, 64))
+    assert (operand.codes.shape, operand.scales.shape) == ((3, 32), (3, 2))
+    assert np.array_equal(operand.codes.numpy(), operand.mx.codes)
+    assert np.array_equal(operand.scales.numpy(), operand.mx.scales)
+
+
+def test_integers_are_within_their_range():
+    values = memory().integers("i", (500,), -2, 3)
+    assert set(values.tolist()) == {-2, -1, 0, 1, 2, 3}
+    assert values.dtype == torch.int32
+
+
+def test_inputs_take_the_values_of_tensors_and_arrays():
+    mem = memory()
+    assert mem.input("a", torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert mem.input("b", np.arange(3, dtype=np.int16)).tolist() == [0, 1, 2]
+    assert mem.input("c", [1.5, 2.5]).tolist() == [1.5, 2.5]
+    assert mem.input("d", 3).shape == ()
+
+
+def test_layouts_are_those_of_the_target():
+    for layout in range(64):
+        mem = memory(layout=layout)
+        assert mem.tensor("plain", (3, 4), torch.float32).is_contiguous()
+        assert mem.tensor("rows", (3, 4), torch.float32, fg.ROWS).stride(1) == 1
+    strides = {memory(layout=i).tensor("x", (3, 4), torch.float32, fg.STRIDED).stride() for i in range(64)}
+    assert strides == {(4, 1), (20, 1), (9, 1), (1, 3), (1, 10)}
+    assert memory().tensor("x", (3, 4), torch.float32, fg.STRIDED).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda mem: mem.mxfp4("a", (3, 40)), r"mem.mxfp4\('a', shape=\(3, 40\)\): allowed is a k that is a multiple"),
+        (lambda mem: mem.tensor("a", (3,), torch.complex64), "dtype=torch.complex64.*allowed are float16"),
+        (lambda mem: mem.tensor("a", (), torch.float32), r"mem: data for 'a': shape \(\)"),
+        (lambda mem: mem.tensor("a", (-1,), torch.float32), r"mem: data for 'a': shape \(-1,\)"),
+        (lambda mem: mem.integers("a", (3,), 2, 1), r"mem.integers\('a', low=2, high=1\): allowed is low <= high"),
+        (lambda mem: mem.input("a", [1, 2], undefined=[True]), r"undefined=bool \(1,\)\): allowed is bool \(2,\)"),
+        (lambda mem: mem.input("a", [1, 2], undefined=[1, 0]), r"undefined=int64 \(2,\)\): allowed is bool"),
+    ],
+)
+def test_wrong_tensors_are_refused(make, match):
+    with pytest.raises(fg.UsageError, match=match):
+        make(memory())
+
+
+@pytest.mark.parametrize(
+    ("expected", "match"),
+    [
+        (None, "NoneType of shape None"),
+        ([1.0, 2.0], "list of shape None"),
+        (torch.ones(3), r"Tensor of shape torch.Size\(\[3\]\).*the tensor's shape, \(2,\)"),
+        (oracle.exactly(np.ones((2, 1))), r"Expected of shape \(2, 1\)"),
+        (torch.ones(2, dtype=torch.int32), "dtype torch.int32; allowed are floating-point types"),
+    ],
+)
+def test_wrong_expectations_are_refused_where_they_are_stated(expected, match):
+    mem = memory()
+    with pytest.raises(fg.UsageError, match=match):
+        mem.expect(mem.output("out", (2,), torch.float32), expected)
+
+
+def test_expectation_of_the_oracle_needs_a_type_that_it_knows():
+    mem = memory()
+    with pytest.raises(fg.UsageError, match=r"the tensor is torch.int32; allowed are .* exact values"):
+        mem.expect(mem.output("out", (2,), torch.int32), oracle.exactly(np.ones(2)))
+    with pytest.raises(fg.UsageError, match=r"mem.expect\(ndarray, expected\): allowed is a tensor"):
+        mem.expect(np.ones(2), np.ones(2))
+
+
+def test_wrong_expectation_is_no_finding():
+    @fg.fuzz()
+    def target(mem):
+        mem.expect(mem.output("out", (2,), torch.float32), torch.ones(3))
+
+    with pytest.raises(fg.UsageError, match="allowed is what has the tensor's shape"):
+        fg.examine(target)
