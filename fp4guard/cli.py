@@ -131,6 +131,8 @@ def fuzz(
             except UsageError as error:
                 errors.append(error)
             console.report(report.describe(*rows))
+    for search in searches:
+        console.coverage(search)
     console.summary(searches, interrupted)
     if json_file is not None:
         write(json_file, _as_text(of_searches(searches, scripts, interrupted)))

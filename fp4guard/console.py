@@ -63,6 +63,16 @@ class Console:
             f"{stop}{outcome} in {_count(cases, 'case')}, {seconds:.0f} s", style="bold red" if found else "bold green"
         )
 
+    def coverage(self, search: Search) -> None:
+        """Which masks a search exercised, and which it did not."""
+        masks = search.coverage.masks()
+        if not masks:
+            return
+        done = sum(seen.exercised for _, seen in masks)
+        never = [str(place) for place, seen in masks if not seen.exercised]
+        missing = f"; never partly on: {', '.join(never)}" if never else ""
+        self._out.print(f"{spec_of(search.target)}: {done} of {_count(len(masks), 'mask')} exercised{missing}")
+
     def listing(self, kernels: Sequence[dict[str, Any]]) -> None:
         """`fp4guard list`."""
         for kernel in kernels:

@@ -24,6 +24,19 @@ class Coverage:
             else:
                 self.places[place] = replace(seen)
 
+    def merge(self, other: Coverage) -> None:
+        """Take in what another case covered."""
+        for place, seen in other.places.items():
+            if place in self.places:
+                self.places[place].merge(seen)
+            else:
+                self.places[place] = replace(seen)
+
+    @property
+    def partial_masks(self) -> int:
+        """How many masks were seen with some lanes on and some off: what a search should have more of."""
+        return sum(seen.partly for seen in self.places.values())
+
     def masks(self) -> list[tuple[Location, SiteCoverage]]:
         """The places with a mask, in order of the source."""
         found = [(place, seen) for (place, _), seen in self.places.items() if seen.masked]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import hypothesis
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import HypothesisException
 
 from ..checks import Finding, FindingError
+from ..checks.coverage import Coverage
 from ..errors import UsageError
 from ..ttir import Arch
 from . import interrupts
@@ -56,6 +58,7 @@ class Search:
     found: list[Report] = field(default_factory=list)
     complete: bool = False
     error: Exception | None = None
+    coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def findings(self) -> list[Finding]:
@@ -158,16 +161,15 @@ class Searcher:
                 self._budget.cases -= 1
             if self._smallest is None:
                 self.search.cases += 1
+            self.search.coverage.merge(report.coverage)
             self._progress(self.search)
+        hypothesis.target(float(report.coverage.partial_masks), label="masks seen partly on")
         fresh = [f for f in report.findings if f.key not in self._reported]
         if not fresh:
             return
         # Remembered, so that a case that has failed fails again when hypothesis asks after the time is up.
         self._known[case] = report
-        self._smallest = Report(
-            report.target, case, report.arch, (fresh[0], *(f for f in report.findings if f is not fresh[0])),
-            report.runs, report.defect,
-        )  # fmt: skip
+        self._smallest = replace(report, findings=(fresh[0], *(f for f in report.findings if f is not fresh[0])))
         self._smallest.raise_first()
 
     def _keep_smallest(self) -> None:

@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from triton.compiler import CompilationError
 
 from .. import included
 from ..checks import KINDS, Finding, Record, error_class, outputs
+from ..checks.coverage import Coverage
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
@@ -46,7 +47,9 @@ _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane")
 
 @dataclass(frozen=True)
 class Report:
-    """What one case showed, the worst finding first. `runs` counts how often the target was called."""
+    """What one case showed, the worst finding first. `runs` counts how often the target was called; `coverage` says what
+    the loads and stores of its kernels were seen to do.
+    """
 
     target: Target
     case: Case
@@ -54,6 +57,7 @@ class Report:
     findings: tuple[Finding, ...]
     runs: int
     defect: str | None = None
+    coverage: Coverage = field(default_factory=Coverage, compare=False)
 
     def raise_first(self) -> None:
         """Raise the first finding, as its kind's exception; the message tells all of them."""
@@ -131,10 +135,12 @@ class _Examination:
         self._target, self._case, self._arch, self._defect = target, case, arch, defect
         self._cache: dict[str, Any] = {}
         self._runs = 0
+        self._coverage = Coverage()
 
     def report(self) -> Report:
         findings = sorted(self._findings(), key=lambda finding: list(KINDS).index(finding.kind))
-        return Report(self._target, self._case, self._arch.name, tuple(findings), self._runs, self._defect)
+        found = tuple(findings)
+        return Report(self._target, self._case, self._arch.name, found, self._runs, self._defect, self._coverage)
 
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
@@ -171,6 +177,7 @@ class _Examination:
                 if _is_ours(raised) and not isinstance(raised, HangError):
                     raise
                 error = raised
+        self._coverage.add(simulator.trace.coverage)
         tensors = {**memory.outputs, **{name: tensor for name, (tensor, _) in memory.expectations.items()}}
         checked = {name: check_tensor(memory, name, tensor) for name, tensor in tensors.items()}
         expected = {name: value for name, (_, value) in memory.expectations.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ def of_search(search: Search, scripts: dict[int, Path]) -> dict[str, Any]:
         "cases": search.cases,
         "seconds": round(search.seconds, 3),
         "complete": search.complete,
+        "masks": [
+            {"file": place.file, "line": place.line, "column": place.column, **asdict(seen)}
+            for place, seen in search.coverage.masks()
+        ],
         "error": str(search.error) if search.error is not None else None,
         "findings": [row for report in search.found for row in of_report(report, scripts.get(id(report)))],
     }

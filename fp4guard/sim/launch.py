@@ -28,6 +28,7 @@ from .lower import Program, lower
 from .machine import Machine
 from .ordering import Ordering
 from .races import Races
+from .temporaries import keep_temporaries
 from .trace import Trace
 from .tuning import deciding
 
@@ -43,6 +44,7 @@ class Simulator:
     def __init__(self, memory: Memory, arch: Arch) -> None:
         self.memory, self.arch, self.trace = memory, arch, Trace()
         self.launches = 0
+        keep_temporaries()
 
     @contextmanager
     def intercepting(self) -> Iterator[None]:

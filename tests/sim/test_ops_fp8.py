@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from fp4guard import UnsupportedError
+from fp4guard.sim.ops.convert import constant
 
 FP8 = {
     torch.float8_e4m3fn: (ml_dtypes.float8_e4m3fn, 448.0),
@@ -129,14 +130,20 @@ def test_toward_zero_to_e4m3_does_not_exist(new_run):
 @triton.jit
 def fill(out, N: tl.constexpr):
     i = tl.arange(0, N)
-    ones = tl.full((N,), 1.5, out.dtype.element_ty)
-    zeros = tl.zeros((N,), out.dtype.element_ty)
+    ones = tl.full((N,), 1.5, tl.float32).to(out.dtype.element_ty)
+    zeros = tl.zeros((N,), tl.float32).to(out.dtype.element_ty)
     tl.store(out + i, tl.where(i % 2 == 0, ones, zeros))
 
 
 @pytest.mark.parametrize("fp8", OCP, ids=str)
-def test_constants_and_selection(new_run, fp8):
+def test_selection(new_run, fp8):
     run = new_run()
     out = run.empty((16,), fp8)
     run.launch(fill, (1,), out, N=16)
     assert out.float().tolist() == [1.5, 0.0] * 8
+
+
+@pytest.mark.parametrize(("literal", "code"), [("1.500000e+00", 0x3C), ("0xFF", 0xFF), ("-4.480000e+02", 0xFE)])
+def test_constants_are_codes(operation, literal, code):
+    op = operation("arith.constant", [], "tensor<4xf8E4M3FN>", {"value": f"dense<{literal}>"})
+    assert constant(op).tolist() == [[code]]
