@@ -10,6 +10,7 @@ from typing import Any
 KINDS = {
     "int-overflow": "IntegerOverflow",
     "undefined-lane": "UndefinedLane",
+    "undefined-value": "UndefinedValue",
     "uninitialized-read": "UninitializedRead",
     "oob-write": "OutOfBoundsWrite",
     "oob-read": "OutOfBoundsRead",

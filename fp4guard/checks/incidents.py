@@ -11,6 +11,8 @@ _VERBS = {
     "oob-write": ("writes", "write"),
     "uninitialized-read": ("reads", "read"),
     "undefined-lane": ("is masked off without `other`", "are masked off without `other`"),
+    "undefined-value": ("has", "have"),
+    "assert-failed": ("fails", "fail"),
     "race": ("races", "race"),
     "int-overflow": ("accesses", "access"),
 }
@@ -46,6 +48,11 @@ def _headline(incident: Incident) -> str:
     lanes, region = incident.lanes, incident.region
     verb = _VERBS[incident.kind][lanes > 1]
     subject = f"{lanes} lane{'s' if lanes > 1 else ''} {verb}"
+    if incident.kind == "undefined-value":
+        return f"{subject} no defined result of `{incident.site.operation.name}`, and what they hold is used"
+    if incident.kind == "assert-failed":
+        message = incident.site.operation.attributes.get("message")
+        return f"{subject} an assumption" if message is None else f"{subject} the assertion {message!r}"
     if region is None:
         where = f"at {incident.low:#x}, which is in no tensor" if incident.low is not None else "of a load"
         return f"{subject} {where}"

@@ -80,6 +80,6 @@ def suspicious(*records: Record) -> list[Incident]:
     """Incidents whose site left something undefined, each site once."""
     sites: dict[Any, Incident] = {}
     for record in records:
-        for incident in record.trace.of_kind("uninitialized-read", "undefined-lane", "oob-read"):
+        for incident in record.trace.of_kind("uninitialized-read", "undefined-lane", "undefined-value", "oob-read"):
             sites.setdefault((incident.site, incident.kind), incident)
     return list(sites.values())

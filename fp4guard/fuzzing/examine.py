@@ -42,7 +42,7 @@ _SITES_TRIED = 8
 _MESSAGE_LINES = 12
 
 #: Kinds that matter only when what they left undefined reaches an output, an address or a branch.
-_NEEDS_EFFECT = ("uninitialized-read", "undefined-lane")
+_NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class _Examination:
                     continue
                 if incident.kind != "input-write":
                     merged[key] = incident
-        order = {kind: place for place, kind in enumerate(("undefined-lane", "uninitialized-read"))}
+        order = {kind: place for place, kind in enumerate(("undefined-lane", "undefined-value", "uninitialized-read"))}
         # An undefined value that became an address is the cause of the access that it led to.
         return sorted(merged.values(), key=lambda i: order.get(i.kind, len(order)))
 

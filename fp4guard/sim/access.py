@@ -7,14 +7,15 @@ wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ..memory import ADDRESSABLE, DEFINED, Region, Role
 from .addresses import OVERFLOWED, REGION_SHIFT, base_address
 from .coverage import SiteCoverage
-from .elements import Array
+from .elements import Array, elements_at
 from .machine import Machine
 from .races import EVERYONE
 from .trace import Site
@@ -22,8 +23,8 @@ from .trace import Site
 
 def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Array | None) -> Array:
     """Read one element per lane. A lane that the mask switches off gets `other`, or poison where there is none."""
+    seen, mask = m.covering(site, mask)
     live = _live(m, mask, address.ndim)
-    seen = m.covering(site, mask)
     fast = _load_fast(m, site, address, live, seen)
     if fast is None:
         value = _load_lanes(m, site, address, live)
@@ -32,7 +33,7 @@ def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Arra
         value = site.element.load(raw)
         if m.watches(region):
             _note_reads(m, site, region, offset, live)
-    if mask is None or mask.all():
+    if mask is None:
         return value
     if other is None:
         off = ~mask if m.active is None else ~mask & m.spread(m.active, mask.ndim)
@@ -44,8 +45,8 @@ def load(m: Machine, site: Site, address: Array, mask: Array | None, other: Arra
 
 def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | None) -> None:
     """Write one element per lane that the mask leaves on."""
+    seen, mask = m.covering(site, mask)
     live = _live(m, mask, address.ndim)
-    seen = m.covering(site, mask)
     if live is not None and not live.any():
         return
     m.writes += 1
@@ -65,9 +66,10 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
             return
     raw = site.element.store(value)
     for region, offset, chosen in _by_region(m, address):
+        low, high = int(offset.min()), int(offset.max()) + site.element.width
         if region is not None:
-            seen.last |= int(offset.max()) + site.element.width == region.last
-        good = _writable(region, offset, site.element.width)
+            seen.last |= high == region.last
+        good = _writable(region, offset, site.element.width, low, high)
         if good is not None:
             bad = ~good
             m.report("oob-write", site, region, offset[bad], _lane_programs(shape, lanes, chosen, bad))
@@ -78,14 +80,12 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
         part = part if good is None else part[good]
         programs = _lane_programs(shape, lanes, chosen, good)
         if m.watches(region):
-            changed = _gather(region, offset, site.element.width) != part
-            lost = _write(region, offset, part)
+            changed = _changed(region, offset, part)
             _report_conflicts(m, site, region, offset, programs, shape, changed)
-        else:
-            lost = _write(region, offset, part)
+        lost = _write(region, offset, part)
         if region.role is Role.INPUT:
             m.report("input-write", site, region, offset, programs)
-        if lost.any():
+        if lost is not None and lost.any():
             m.report("race", site, region, offset[lost], programs[lost])
 
 
@@ -139,7 +139,7 @@ def _load_fast(
     if width > 1:
         if int(np.bitwise_or.reduce(offset, axis=None)) & (width - 1):
             return None
-        offset //= width
+        offset >>= width.bit_length() - 1
     if not (region.dense and region.sealed):
         shadow = region.view("shadow", width).take(offset)
         if not (shadow == _pattern(DEFINED, width)).all():
@@ -198,9 +198,13 @@ def _note_reads(m: Machine, site: Site, region: Region, offset: Array, live: Arr
 
 
 def _report_conflicts(
-    m: Machine, site: Site, region: Region, offset: Array, programs: Array, shape: tuple[int, ...], changed: Array | None
-) -> None:
-    """Note an access to a region that the launch writes, and report what it races with. `changed` is a write's."""
+    m: Machine, site: Site, region: Region, offset: Array, programs: Array, shape: tuple[int, ...],
+    changed: Callable[[], Array] | None,
+) -> None:  # fmt: skip
+    """Note an access to a region that the launch writes, and report what it races with.
+
+    `changed` is a write's that is about to happen: which lanes write something else than what is there.
+    """
     assert m.races is not None
     # An access that is the same for all programs stands for each of them.
     everyone = shape[0] == 1 and len(m.programs) > 1
@@ -216,12 +220,12 @@ def _report_conflicts(
 
 def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
     """Group flat addresses, at least one: each region, the offsets in its storage, and which addresses (None: all)."""
-    numbers = address >> REGION_SHIFT
-    first = int(numbers[0])
-    if (numbers == first).all():
+    first = int(address.min()) >> REGION_SHIFT
+    if first == int(address.max()) >> REGION_SHIFT:
         region = m.region(first)
         yield region, address - base_address(first) if region is not None else address, None
         return
+    numbers = address >> REGION_SHIFT
     for number in np.unique(numbers).tolist():
         chosen = np.flatnonzero(numbers == number)
         region = m.region(number)
@@ -241,11 +245,11 @@ def _states(region: Region, offset: Array, width: int) -> Array:
     return np.where(inside, state, 0)
 
 
-def _writable(region: Region | None, offset: Array, width: int) -> Array | None:
-    """None when every lane may write, else which may."""
+def _writable(region: Region | None, offset: Array, width: int, low: int, high: int) -> Array | None:
+    """None when every lane may write, else which may; `low` and `high` bound the bytes."""
     if region is None:
         return np.zeros(len(offset), bool)
-    if region.dense and int(offset.min()) >= region.first and int(offset.max()) + width <= region.last:
+    if region.dense and low >= region.first and high <= region.last:
         return None
     good = (_states(region, offset, width) & ADDRESSABLE) != 0
     return None if good.all() else good
@@ -257,19 +261,26 @@ def _aligned(offset: Array, width: int) -> bool:
 
 def _gather(region: Region, offset: Array, width: int) -> Array:
     if _aligned(offset, width):
-        return region.view("storage", width)[offset // width]
+        return region.view("storage", width)[elements_at(offset, width)]
     return region.storage[offset[:, None] + np.arange(width)].view(f"u{width}").reshape(-1)
 
 
-def _write(region: Region, offset: Array, raw: Array) -> Array:
-    """Write, and return which lanes did not get their value in: another lane of this store wrote another one."""
+def _changed(region: Region, offset: Array, raw: Array) -> Callable[[], Array]:
+    return lambda: _gather(region, offset, raw.dtype.itemsize) != raw
+
+
+def _write(region: Region, offset: Array, raw: Array) -> Array | None:
+    """Write, and return which lanes did not get their value in: another lane of this store wrote another one.
+
+    None when no two lanes can have met.
+    """
     width = raw.dtype.itemsize
     if _aligned(offset, width):
-        index, storage = offset // width if width > 1 else offset, region.view("storage", width)
+        index, storage = elements_at(offset, width), region.view("storage", width)
         storage[index] = raw
         if not region.sealed:
             region.view("shadow", width)[index] = _pattern(DEFINED, width)
-        return storage[index] != raw
+        return None if isinstance(index, slice) else storage[index] != raw
     index = offset[:, None] + np.arange(width)
     region.storage[index] = raw.view(np.uint8).reshape(-1, width)
     region.shadow[index] = DEFINED
@@ -278,7 +289,9 @@ def _write(region: Region, offset: Array, raw: Array) -> Array:
 
 def _lane_programs(shape: tuple[int, ...], lanes: Array | None, chosen: Array | None, selected: Array | None) -> Array:
     """The batch index of the program of each selected lane. An access that is the same for all names the first."""
-    lane = np.arange(int(np.prod(shape))) if lanes is None else lanes
+    if lanes is None and chosen is None and selected is None:
+        return np.repeat(np.arange(shape[0]), math.prod(shape[1:]))
+    lane = np.arange(math.prod(shape)) if lanes is None else lanes
     lane = lane if chosen is None else lane[chosen]
     lane = lane if selected is None else lane[selected]
-    return lane // max(int(np.prod(shape[1:])), 1)
+    return lane // max(math.prod(shape[1:]), 1)

@@ -26,12 +26,14 @@ Combine = Callable[..., Array]
 class Atomic:
     """What an operation does to an element.
 
-    `accumulate` is the ufunc that does it to one element several times over (`ufunc.at`), None where there is none;
-    `sums` means that it adds integers; `reads` that what was there matters, if only to the result.
+    `accumulate` is the ufunc that does it to one element several times over (`ufunc.at`), None where there is none, and
+    `plainly` whether it does so exactly for values such as these; `sums` means that it adds integers; `reads` that what
+    was there matters, if only to the result.
     """
 
     combine: Combine
     accumulate: np.ufunc | None = None
+    plainly: Callable[[Array], bool] = lambda values: True
     sums: bool = False
     reads: bool = True
 
@@ -125,7 +127,7 @@ def _apply(atomic: Atomic, cells: Array, place: Array, operands: tuple[Array, ..
         old = cells[place]
         cells[place] = atomic.combine(old, *operands)
         return old
-    if not used and atomic.accumulate is not None:
+    if not used and atomic.accumulate is not None and atomic.plainly(cells) and atomic.plainly(operands[0]):
         atomic.accumulate.at(cells, place, *operands)
         return cells[place]
     order = np.argsort(place, kind="stable")

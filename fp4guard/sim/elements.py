@@ -51,6 +51,18 @@ def _store_bfloat16(x: Array) -> Array:
     return (np.ascontiguousarray(x).view(np.uint32) >> 16).astype(np.uint16)
 
 
+def elements_at(offset: Array, width: int) -> Array | slice:
+    """Which elements of `width` bytes, a power of two, stand at byte offsets; these are flat.
+
+    A slice where each is followed by the next, as numpy moves those many times faster.
+    """
+    index = offset >> (width.bit_length() - 1) if width > 1 else offset
+    count = len(index)
+    if count and int(index[-1]) - int(index[0]) == count - 1 and (index[1:] > index[:-1]).all():
+        return slice(int(index[0]), int(index[0]) + count)
+    return index
+
+
 def _plain(name: str, torch_dtype: torch.dtype) -> Element:
     dtype = np.dtype(name)
     raw = np.dtype(f"u{dtype.itemsize}")

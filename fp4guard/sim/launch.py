@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, partial
-from pathlib import Path
-from types import FrameType
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
-import triton
 from triton.runtime.jit import JITFunction
 
 from ..errors import UnsupportedError, UsageError
 from ..memory import Memory
-from ..ttir import Arch, Compiled, Location, Type, compile_launch
+from ..ttir import Arch, Compiled, Type, compile_launch
 from .arguments import expanded, held_argument, tensor_of
+from .callers import launching_line
 from .compiled import CompiledKernel
 from .hooks import Hooks
 from .lower import Program, lower
@@ -33,7 +28,7 @@ from .trace import Trace
 from .tuning import deciding
 
 #: Elements of the largest value of a batch of programs. Larger grids are cut into batches, so that memory is bounded.
-BATCH_ELEMENTS = 1 << 20
+BATCH_ELEMENTS = 1 << 17
 
 _lowered: WeakKeyDictionary[Compiled, Program] = WeakKeyDictionary()
 
@@ -78,7 +73,7 @@ class Simulator:
         except UnsupportedError as error:
             if error.location is not None:
                 raise
-            raise UnsupportedError(error.what, _caller(), error.detail) from None
+            raise UnsupportedError(error.what, launching_line(), error.detail) from None
         again = partial(self._launch_compiled, kernel, kwargs, compiled)
         return CompiledKernel(compiled, self.arch.target, again)
 
@@ -140,21 +135,3 @@ def _run(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _HOOKS = Hooks((JITFunction, "run", _run))
-
-
-def _caller() -> Location | None:
-    """The line that launches: of the innermost frame that is neither Triton's nor ours."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not _is_inner(file):
-            line = linecache.getline(file, frame.f_lineno)
-            return Location(file, frame.f_lineno, 1 + len(line) - len(line.lstrip()))
-        frame = frame.f_back
-    return None
-
-
-@cache
-def _is_inner(file: str) -> bool:
-    roots = (Path(triton.__file__).parent, Path(torch.__file__).parent, Path(__file__).parent)
-    return file.startswith("<") or any(Path(file).is_relative_to(root) for root in roots)

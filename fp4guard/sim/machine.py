@@ -38,14 +38,18 @@ class Machine:
         """Whether accesses to a region can race in this launch."""
         return self.races is not None and (self.watched is None or region.name in self.watched)
 
-    def covering(self, site: Site, mask: Array | None) -> SiteCoverage:
-        """The site's coverage, after taking in the mask of an access by the active programs."""
+    def covering(self, site: Site, mask: Array | None) -> tuple[SiteCoverage, Array | None]:
+        """The site's coverage, after taking in the mask of an access by the active programs, and the mask: None when
+        all lanes are on.
+        """
         seen = self.trace.coverage.get(site)
         if seen is None:
             seen = self.trace.coverage[site] = SiteCoverage(mask is not None)
-        if mask is not None:
+        if mask is not None and mask.all():
+            seen.everything, mask = True, None
+        elif mask is not None:
             seen.see(mask, self.active)
-        return seen
+        return seen, mask
 
     def region(self, number: int) -> Region | None:
         """The region of that number, from 1; None when a pointer names no region."""

@@ -11,12 +11,13 @@ nobody, and SEVERAL stands for more than one. `when` is the number of the access
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..memory import Region
-from .elements import Array
+from .elements import Array, elements_at
 from .ordering import Ordering
 from .trace import Site
 
@@ -26,17 +27,46 @@ SEVERAL = -1
 EVERYONE = SEVERAL - 1
 
 
-class _Shadow:
-    """Last writers and readers of one region in one launch, by element."""
+class _Last:
+    """Who accessed each element of a region last, and when; those outside of `low` to `high`, no one has."""
 
-    __slots__ = ("read_when", "reader", "touched", "writer", "written_when")
+    __slots__ = ("high", "low", "when", "who")
 
     def __init__(self, count: int) -> None:
-        self.writer = np.zeros(count, np.int32)
-        self.reader = np.zeros(count, np.int32)
-        self.written_when = np.zeros(count, np.int32)
-        self.read_when = np.zeros(count, np.int32)
-        self.touched = False
+        self.who = np.zeros(count, np.int32)
+        self.when = np.zeros(count, np.int32)
+        self.low, self.high = count, -1
+
+    def knows(self, index: Array | slice) -> bool:
+        """Whether any of the elements may have been accessed."""
+        low, high = _ends(index)
+        return low <= self.high and high >= self.low
+
+    def note(self, index: Array | slice, me: Array, when: int, shared: Array | None) -> None:
+        """`shared` marks lanes whose element others accessed too, beside those where lanes of this access meet."""
+        self.who[index] = me if shared is None else np.where(shared, SEVERAL, me)
+        if not isinstance(index, slice):
+            self.who[index[self.who[index] != me]] = SEVERAL
+        self.when[index] = when
+        low, high = _ends(index)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+
+def _ends(index: Array | slice) -> tuple[int, int]:
+    if isinstance(index, slice):
+        return index.start, index.stop - 1
+    return int(index.min()), int(index.max())
+
+
+class _Shadow:
+    """Last writers and readers of one region in one launch, by element; no readers until there are some."""
+
+    __slots__ = ("count", "read", "written")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.written = _Last(count)
+        self.read: _Last | None = None
 
 
 @dataclass(frozen=True)
@@ -62,32 +92,36 @@ class Races:
         Returns the conflicts with earlier writes.
         """
         shadow, when = self._begin(site, region)
-        index, me = self._place(region, offset), (programs + 1).astype(np.int32)
-        found = self._conflicts(shadow.writer, shadow.written_when, index, me) if shadow.touched else []
-        before = shadow.reader[index]
-        shadow.reader[index] = np.where((before == 0) | (before == me), me, SEVERAL)
-        shadow.reader[index[shadow.reader[index] != me]] = SEVERAL
-        shadow.read_when[index] = when
-        shadow.touched = True
+        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
+        found = self._conflicts(shadow.written, index, me) if shadow.written.knows(index) else []
+        if shadow.read is None:
+            shadow.read = _Last(shadow.count)
+        others = None
+        if shadow.read.knows(index):
+            before = shadow.read.who[index]
+            others = (before != 0) & (before != me)
+        shadow.read.note(index, me, when, others)
         return found
 
-    def write(self, site: Site, region: Region, offset: Array, programs: Array, changed: Array) -> list[Conflict]:
-        """As `read`, for a write; `changed` bool says which lanes write something else than what was there."""
+    def write(
+        self, site: Site, region: Region, offset: Array, programs: Array, changed: Callable[[], Array]
+    ) -> list[Conflict]:
+        """As `read`, for a write; `changed()` says which lanes write something else than what was there, bool."""
         shadow, when = self._begin(site, region)
-        index, me = self._place(region, offset), (programs + 1).astype(np.int32)
+        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
         found: list[Conflict] = []
+        new: Array | None = None
         shared = None
-        if shadow.touched:
-            found += self._conflicts(shadow.writer, shadow.written_when, index, me, changed)
+        if shadow.written.knows(index):
+            new = changed()
+            found += self._conflicts(shadow.written, index, me, new)
+            before = shadow.written.who[index]
+            shared = (before != 0) & (before != me) & ~new
+        if shadow.read is not None and shadow.read.knows(index):
+            new = changed() if new is None else new
             # What all have read and all overwrite alike, each of them reads anew.
-            found += self._conflicts(shadow.reader, shadow.read_when, index, np.where(me < 0, me - 1, me), changed)
-            before = shadow.writer[index]
-            shared = (before != 0) & (before != me) & ~changed
-        shadow.writer[index] = me
-        twice = shadow.writer[index] != me
-        shadow.writer[index[twice if shared is None else twice | shared]] = SEVERAL
-        shadow.written_when[index] = when
-        shadow.touched = True
+            found += self._conflicts(shadow.read, index, np.where(me < 0, me - 1, me), new)
+        shadow.written.note(index, me, when, shared)
         return found
 
     def _begin(self, site: Site, region: Region) -> tuple[_Shadow, int]:
@@ -98,14 +132,10 @@ class Races:
         self.ordering.now = len(self._sites) - 1
         return shadow, self.ordering.now
 
-    @staticmethod
-    def _place(region: Region, offset: Array) -> Array:
-        return offset // region.dtype.itemsize
-
     def _conflicts(
-        self, who: Array, when: Array, index: Array, me: Array, only: Array | None = None
+        self, last: _Last, index: Array | slice, me: Array, only: Array | None = None
     ) -> list[Conflict]:
-        other = who[index]
+        other = last.who[index]
         lanes = (other != 0) & (other != me)
         if only is not None:
             lanes &= only
@@ -115,7 +145,7 @@ class Races:
         if not lanes.any():
             return []
         chosen = np.flatnonzero(lanes)
-        times = when[index[chosen]]
+        times = last.when[index][chosen]
         free = ~self.ordering.ordered(other[chosen] - 1, times, me[chosen] - 1)
         found = []
         for time in np.unique(times[free]).tolist():

@@ -11,6 +11,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 from triton.runtime import Autotuner
 
 from ..errors import UnsupportedError, UsageError
+from .callers import launching_line
 from .hooks import Hooks
 
 #: Triton's own launch options; a configuration's name says them only where they tell configurations apart.
@@ -141,7 +142,8 @@ def _bench(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(tuner, *args, **kwargs)
         raise UnsupportedError(
             f"{type(tuner).__name__}, which measures the configurations of {tuner.base_fn.__name__} in its own way",
-            detail=f"launch one of them: {tuner.base_fn.__name__}.fn[grid](..., **config.all_kwargs())",
+            launching_line(),
+            f"launch one of them: {tuner.base_fn.__name__}.fn[grid](..., **config.all_kwargs())",
         )
 
     return bench

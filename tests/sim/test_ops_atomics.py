@@ -167,3 +167,27 @@ def test_input_is_told(new_run):
     run = new_run()
     run.launch(exchange, (1,), run.place(np.zeros(4, np.int32)), N=4)
     assert run.incidents().keys() == {("input-write", "x")}
+
+
+@triton.jit
+def accumulate(p, x, N: tl.constexpr):
+    tl.atomic_add(p, tl.load(x + tl.program_id(0)))
+
+
+@pytest.mark.parametrize(
+    ("start", "values", "expected"),
+    [(1e-40, [1e-40], 0.0), (1.0, [-1.0, 1e-40], 0.0), (2.0**-126, [2.0**-127] * 4, 2.0**-126), (0.5, [0.25] * 4, 1.5)],
+)
+def test_float32_flushes_subnormals(new_run, start, values, expected):
+    """As an H200 does in global memory."""
+    run = new_run()
+    cell = run.place(torch.tensor([start]), name="cell", role=Role.OUTPUT)
+    run.launch(accumulate, (len(values),), cell, run.place(torch.tensor(values)), N=1)
+    assert cell.item() == expected
+
+
+def test_sixteen_bits_keep_subnormals(new_run):
+    run = new_run()
+    cell = run.place(torch.tensor([2.0**-133]).bfloat16(), name="cell", role=Role.OUTPUT)
+    run.launch(accumulate, (1,), cell, run.place(torch.tensor([2.0**-133]).bfloat16()), N=1)
+    assert cell.item() == 2.0**-132

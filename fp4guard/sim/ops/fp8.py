@@ -1,9 +1,11 @@
 """tt.fp_to_fp: conversions between float types, 8-bit ones and an explicit rounding included.
 
 What NVIDIA's hardware does, from the PTX ISA's `cvt` (9.7.9.21): to E4M3 and E5M2 there is only `.rn.satfinite`, which
-makes the largest finite value of everything beyond it, Inf too, and 0x7F of NaN. Triton 3.6 to 3.9 lower f32, f16 and
-bf16 so; f64 goes through f32, which rounds twice. Toward zero (`rtz`) exists to f16, bf16 and E5M2; to the last it cuts
-off an f16's lower byte, so that Inf stays Inf. The FNUZ types of gfx942 are treated in the same way.
+makes the largest finite value of everything beyond it, Inf too, and 0x7F of NaN. All f16 and bf16 and 2^17 float32 gave
+the same codes on an H200 with Triton 3.6. There, f64 to 8 bits did not compile; it goes through f32 here. Toward zero
+(`rtz`) exists to f16, bf16 and E5M2; to the last it cuts off an f16's lower byte, so that Inf stays Inf. The FNUZ types
+of gfx942 are treated in the same way. Two differences to the H200: its NaNs of 16 and 32 bits have all bits set but the
+sign, and its E5M2 to bf16 (a shift, not an instruction) makes 65536 of Inf and 98304 of NaN.
 """
 
 from __future__ import annotations

@@ -54,9 +54,14 @@ class _Type:
 def _viewed(name: str) -> _Type:
     dtype = np.dtype(name)
     raw = np.dtype(f"u{dtype.itemsize}")
-    return _Type(
-        lambda x: x.astype(raw, copy=False).view(dtype), lambda v: np.ascontiguousarray(v.astype(dtype)).view(raw)
-    )
+    # What an instruction of 16 or 32 bits makes that is NaN has all bits set but the sign.
+    nan = np.array(np.iinfo(raw).max >> 1, raw) if name in ("f2", "f4") else None
+
+    def write(v: Array) -> Array:
+        bits = np.ascontiguousarray(v.astype(dtype)).view(raw)
+        return bits if nan is None else np.where(np.isnan(v), nan, bits)
+
+    return _Type(lambda x: x.astype(raw, copy=False).view(dtype), write)
 
 
 def _pair(inner: _Type) -> _Type:
@@ -68,7 +73,7 @@ def _pair(inner: _Type) -> _Type:
 
 _BFLOAT16 = _Type(
     lambda x: (x.astype(np.uint32) << 16).view(np.float32),
-    lambda v: (np.ascontiguousarray(v).view(np.uint32) >> 16).astype(np.uint16),
+    lambda v: np.where(np.isnan(v), 0x7FFF, np.ascontiguousarray(v).view(np.uint32) >> 16).astype(np.uint16),
 )
 _TYPES = {
     **{f"{k}{8 * n}": _viewed(f"{'i' if k == 's' else 'u'}{n}") for k in "bus" for n in (1, 2, 4, 8)},
@@ -80,6 +85,11 @@ _TYPES = {
     "bf16x2": _pair(_BFLOAT16),
     "pred": _Type(lambda x: x, lambda v: v.astype(bool)),
 }
+
+
+def _flushed(x: Array) -> Array:
+    """Subnormals of float32 become zeros, their signs kept."""
+    return np.where(np.abs(x) < np.float32(2.0**-126), np.copysign(np.float32(0), x), x)
 
 
 def _rounded(value: Array, type_: str) -> Array:
@@ -413,6 +423,9 @@ class Snippet:
             self._write(registers, target, _COMPARISONS[parts[0]](*map(kind.read, raw)))
             return
         values = [x if root in ("shl", "shr") and i else kind.read(x) for i, x in enumerate(raw)]
+        flush = "ftz" in parts and type_ == "f32"
+        if flush:
+            values = [_flushed(x) for x in values]
         if root in ("fma", "mad"):
             if type_.startswith(("f", "bf")):
                 if set(parts[:-1]) - {"rn", "ftz"}:
@@ -424,7 +437,5 @@ class Snippet:
                 raise UnsupportedError(f"the inline assembly `{mnemonic}`")
         else:
             result = _rounded(INSTRUCTIONS[root].function(*values), type_)
-        if "ftz" in parts and type_ == "f32":
-            small = np.abs(result) < np.float32(2.0**-126)
-            result = np.where(small, np.copysign(np.float32(0), result), result)
-        self._write(registers, target, kind.write(np.asarray(result)))
+        result = np.asarray(_flushed(result) if flush else result)
+        self._write(registers, target, kind.write(result))
