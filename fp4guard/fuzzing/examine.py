@@ -217,9 +217,13 @@ class _Examination:
     def _relevant(self, first: Record, second: Record, blamed: set[Any]) -> list[Incident]:
         """Incidents of both runs, each once; those that need an effect only when they have one."""
         merged: dict[Any, Incident] = {}
+        # Lanes beyond the end and lanes that are masked off hold the same poison: which of them matter cannot be told.
+        beyond = {i.site for record in (first, second) for i in record.trace.of_kind("oob-read")}
         for record in (second, first):
             for key, incident in record.trace.incidents.items():
                 if incident.kind in _NEEDS_EFFECT and incident.site not in blamed:
+                    continue
+                if incident.kind == "undefined-lane" and incident.site in beyond:
                     continue
                 if incident.kind != "input-write":
                     merged[key] = incident

@@ -11,7 +11,7 @@ import torch
 from ..errors import UsageError
 from .layouts import CONTIGUOUS, Layout
 from .poison import Poison
-from .region import ADDRESSABLE, Region, Role, foreign, guarded, guarded_strided
+from .region import ADDRESSABLE, Bytes, Region, Role, foreign, guarded, guarded_strided
 
 
 class Memory:
@@ -68,6 +68,17 @@ class Memory:
             return None
         region = self._by_start[at]
         return region if address < region.address + len(region.storage) else None
+
+    def snapshot(self) -> list[tuple[Region, Bytes, Bytes, bool]]:
+        """What every region holds, to go back to."""
+        return [(r, r.storage.copy(), r.shadow.copy(), r.sealed) for r in self.regions]
+
+    def restore(self, snapshot: list[tuple[Region, Bytes, Bytes, bool]]) -> None:
+        """Put back what regions held."""
+        for region, storage, shadow, sealed in snapshot:
+            region.storage[...] = storage
+            region.shadow[...] = shadow
+            region.sealed = sealed
 
     def named(self, name: str) -> Region:
         """The region of that name; KeyError when there is none."""

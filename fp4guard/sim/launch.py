@@ -24,7 +24,7 @@ from .machine import Machine
 from .ordering import Ordering
 from .races import Races
 from .temporaries import keep_temporaries
-from .trace import Trace
+from .trace import HangError, Trace
 from .tuning import deciding
 
 #: Elements of the largest value of a batch of programs. Larger grids are cut into batches, so that memory is bounded.
@@ -85,17 +85,34 @@ class Simulator:
 
     def _execute(self, program: Program, compiled: Compiled, bound: dict[str, Any], grid: tuple[int, int, int]) -> None:
         self.launches += 1
+        count = grid[0] * grid[1] * grid[2]
+        arguments = expanded(program.arguments, compiled, bound)
+        batch = max(1, BATCH_ELEMENTS // program.largest_value)
+        if not program.waits or count == 1:
+            self._run(program, arguments, grid, batch)
+            return
+        # Programs that wait for one another, at a lock, cannot advance together; one after the other they may.
+        memory, trace = self.memory.snapshot(), self.trace.snapshot()
+        try:
+            self._run(program, arguments, grid, batch)
+        except HangError:
+            self.memory.restore(memory)
+            self.trace.restore(trace)
+            self._run(program, arguments, grid, 1)
+
+    def _run(
+        self, program: Program, arguments: list[tuple[int, Type, str, Any]], grid: tuple[int, int, int], batch: int
+    ) -> None:
+        """Run the programs of a grid, `batch` of them together."""
+        count = grid[0] * grid[1] * grid[2]
         machine = Machine(self.memory, self.trace, grid, program.slot_count)
         for slot, value in program.constants:
             machine.slots[slot] = value
-        arguments = expanded(program.arguments, compiled, bound)
         for slot, type_, name, given in arguments:
             machine.slots[slot] = held_argument(self.memory, name, type_, given)
-        count = grid[0] * grid[1] * grid[2]
         if count > 1:
             machine.races = Races(Ordering(count))
             machine.watched = self._written(program, arguments)
-        batch = max(1, BATCH_ELEMENTS // program.largest_value)
         filled = list(machine.slots)
         with np.errstate(all="ignore"):
             for start in range(0, count, batch):

@@ -28,7 +28,7 @@ _TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.scan.retur
 @dataclass(frozen=True, eq=False)
 class Program:
     """A kernel's function, lowered. `arguments` are the slots and types that a launch fills; `written` the slots of those
-    through which it writes, None when that cannot be told."""
+    through which it writes, None when that cannot be told; `waits` whether it has loops that may wait for something."""
 
     name: str
     arguments: tuple[tuple[int, Type], ...]
@@ -38,6 +38,7 @@ class Program:
     exits: tuple[Exit, ...]
     largest_value: int
     written: frozenset[int] | None
+    waits: bool
 
     def run(self, m: Machine) -> None:
         """Run the batch of programs that the machine holds; arguments and constants are in their slots."""
@@ -77,6 +78,7 @@ class _Lowering:
             tuple(_exit(block.operations[-1]) for block in function.body.blocks),
             max(sizes, default=1),
             self._written(),
+            any(op.name == "scf.while" for op in function.operations),
         )
 
     def _written(self) -> frozenset[int] | None:

@@ -46,6 +46,11 @@ class Ordering:
         self._seen: Array | None = None
         self._released: dict[tuple[str, int], Array] = {}
 
+    @property
+    def used(self) -> bool:
+        """Whether anything was logged: otherwise nothing is ordered."""
+        return bool(self._log)
+
     def atomic(self, region: Region, elements: Array, programs: Array, semantics: str) -> None:
         """Log the lanes of an atomic, in order: element numbers and programs (from 0); `semantics` as TTIR prints it."""
         releases, acquires = semantics in _RELEASES, semantics in _ACQUIRES
@@ -56,8 +61,8 @@ class Ordering:
     def ordered(self, other: Array, when: Array, me: Array) -> Array:
         """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now.
 
-        `other` is negative where it stands for several programs: all must have happened before. What several programs
-        do (`me` negative) is ordered after nothing.
+        `other` is negative where it stands for several programs: each of them must have released something that `me`
+        has seen since, whenever that was. What several programs do (`me` negative) is ordered after nothing.
         """
         if not self._log:
             return np.zeros(len(me), bool)
@@ -68,7 +73,7 @@ class Ordering:
         if (other < 0).any():
             everyone = seen[np.maximum(me, 0)].copy()
             everyone[np.arange(len(me)), np.maximum(me, 0)] = np.iinfo(np.int32).max
-            known = np.where(other < 0, (everyone.min(axis=1) >= when) & (me >= 0), known)
+            known = np.where(other < 0, (everyone.min(axis=1) >= 0) & (me >= 0), known)
         return known
 
     def _replay(self) -> Array:

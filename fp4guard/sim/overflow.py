@@ -100,12 +100,11 @@ class WideArithmetic:
         if offset not in self._slots:
             return None
         base, narrow, wide, out = pointer.index, offset.index, self._slots[offset], op.result.index
-        limits = np.iinfo(f"i{int(offset.type.element[1:]) // 8}")
 
         def step(m: Machine) -> None:
             result = function(m.slots[base], m.slots[narrow])
-            low, high, exact = m.slots[wide]
-            if exact is not None and (low < limits.min or high > limits.max or limits.bits == 64):
+            exact = m.slots[wide].exact
+            if exact is not None:
                 result = np.where(exact != m.slots[narrow], result | OVERFLOWED, result)
             m.slots[out] = result
 

@@ -59,14 +59,15 @@ def _ends(index: Array | slice) -> tuple[int, int]:
 
 
 class _Shadow:
-    """Last writers and readers of one region in one launch, by element; no readers until there are some."""
+    """Who last wrote, read and atomically updated each element of one region in one launch; None: nobody any of them."""
 
-    __slots__ = ("count", "read", "written")
+    __slots__ = ("count", "read", "updated", "written")
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.written = _Last(count)
         self.read: _Last | None = None
+        self.updated: _Last | None = None
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,10 @@ class Races:
         shadow, when = self._begin(site, region)
         index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
         found = self._conflicts(shadow.written, index, me) if shadow.written.knows(index) else []
+        found += self._with_atomics(shadow, index, me)
         if shadow.read is None:
             shadow.read = _Last(shadow.count)
-        others = None
-        if shadow.read.knows(index):
-            before = shadow.read.who[index]
-            others = (before != 0) & (before != me)
+        others = self._beside(shadow.read, index, me) if shadow.read.knows(index) else None
         shadow.read.note(index, me, when, others)
         return found
 
@@ -115,14 +114,42 @@ class Races:
         if shadow.written.knows(index):
             new = changed()
             found += self._conflicts(shadow.written, index, me, new)
-            before = shadow.written.who[index]
-            shared = (before != 0) & (before != me) & ~new
+            shared = self._beside(shadow.written, index, me) & ~new
         if shadow.read is not None and shadow.read.knows(index):
             new = changed() if new is None else new
             # What all have read and all overwrite alike, each of them reads anew.
             found += self._conflicts(shadow.read, index, np.where(me < 0, me - 1, me), new)
+        found += self._with_atomics(shadow, index, me)
         shadow.written.note(index, me, when, shared)
         return found
+
+    def update(self, site: Site, region: Region, offset: Array, programs: Array) -> list[Conflict]:
+        """As `read`, for an atomic: it races with plain accesses alone."""
+        shadow, when = self._begin(site, region)
+        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
+        found: list[Conflict] = []
+        for last in (shadow.written, shadow.read):
+            if last is not None and last.knows(index):
+                found += self._conflicts(last, index, me, np.ones(len(me), bool))
+        if shadow.updated is None:
+            shadow.updated = _Last(shadow.count)
+        shadow.updated.note(index, me, when, self._beside(shadow.updated, index, me))
+        return found
+
+    def _beside(self, last: _Last, index: Array | slice, me: Array) -> Array:
+        """Lanes whose element another program accessed, not ordered before: what one of them does, the other did not
+        see. One that happened before needs no remembering, for what is ordered after me is ordered after it."""
+        other, when = last.who[index], last.when[index]
+        lanes = (other != 0) & (other != me)
+        if lanes.any() and self.ordering.used:
+            chosen = np.flatnonzero(lanes)
+            lanes[chosen] = ~self.ordering.ordered(other[chosen] - 1, when[chosen], me[chosen] - 1)
+        return lanes
+
+    def _with_atomics(self, shadow: _Shadow, index: Array | slice, me: Array) -> list[Conflict]:
+        if shadow.updated is None or not shadow.updated.knows(index):
+            return []
+        return self._conflicts(shadow.updated, index, me, np.ones(len(me), bool))
 
     def _begin(self, site: Site, region: Region) -> tuple[_Shadow, int]:
         shadow = self._shadows.get(region.name)

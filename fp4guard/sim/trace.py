@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,14 @@ class Trace:
             incident.low = low if incident.low is None else min(incident.low, low)
             incident.high = high if incident.high is None else max(incident.high, high)
         incident.program_ids.update(np.unique(programs).tolist())
+
+    def snapshot(self) -> dict[Any, Incident]:
+        """The incidents so far, to go back to."""
+        return {key: replace(seen, program_ids=set(seen.program_ids)) for key, seen in self.incidents.items()}
+
+    def restore(self, snapshot: dict[Any, Incident]) -> None:
+        """Forget what came after a snapshot."""
+        self.incidents = snapshot
 
     def of_kind(self, *kinds: str) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.kind in kinds]

@@ -1,0 +1,143 @@
+"""Addresses: pointers cast to wider types, arithmetic that overflows, tables of pointers, views of one base."""
+
+import torch
+import triton
+import triton.language as tl
+
+
+def widening(mem, kernel, count=11):
+    """Bytes, read four at a time."""
+    x = mem.tensor("x", (count,), torch.uint8)
+    out = mem.output("out", (triton.cdiv(count, 4),), torch.int32)
+    kernel[(1,)](x, out, count, BLOCK=4)
+    mem.expect(out, torch.nn.functional.pad(x, (0, -count % 4)).view(torch.int32))
+
+
+@triton.jit
+def widen(x, out, count, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    words = tl.load(x.to(tl.pointer_type(tl.int32)) + i, mask=i * 4 + 3 < count, other=0)
+    for byte in tl.static_range(4):
+        place = i * 4 + byte
+        value = tl.load(x + place, mask=(place < count) & (i * 4 + 3 >= count), other=0).to(tl.int32)
+        words |= value << (8 * byte)
+    tl.store(out + i, words, mask=i * 4 < count)
+
+
+@triton.jit
+def widen_beyond(x, out, count, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    words = tl.load(x.to(tl.pointer_type(tl.int32)) + i, mask=i * 4 < count, other=0)  # wrong: word across the end
+    left = tl.minimum(tl.maximum(count - i * 4, 0), 4) * 8
+    tl.store(out + i, tl.where(left == 32, words, words & ((1 << (left & 31)) - 1)), mask=i * 4 < count)
+
+
+# Overflow
+
+
+def striding(mem, kernel, rows=3):
+    """A stride of 2^30 elements, of which the mask lets the first row pass."""
+    x, out = mem.tensor("x", (16,), torch.float32), mem.output("out", (16,), torch.float32)
+    kernel[(rows,)](x, out, 2**30, 16, BLOCK=16)
+    mem.expect(out, x)
+
+
+@triton.jit
+def stride_wide(x, out, stride, n, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * stride + tl.arange(0, BLOCK)
+    tl.store(out + place, tl.load(x + place, mask=place < n), mask=place < n)
+
+
+@triton.jit
+def stride_narrow(x, out, stride, n, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * stride + tl.arange(0, BLOCK)
+    value = tl.load(x + place, mask=place < n)  # wrong: product beyond 32 bits
+    tl.store(out + place, value, mask=(place < n) & (place >= 0))
+
+
+def packing(mem, kernel, rows=300, columns=128):
+    out = mem.output("out", (rows, columns), torch.uint8)
+    kernel[(rows,)](out, BLOCK=columns)
+    mem.expect(out, torch.arange(columns).expand(rows, columns).to(torch.uint8))
+
+
+@triton.jit
+def pack(out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + tl.program_id(0) * BLOCK + i, i.to(tl.uint8))
+
+
+@triton.jit
+def pack_in_16_bits(out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    row = tl.program_id(0).to(tl.int16)
+    tl.store(out + (row * BLOCK).to(tl.int32) + i, i.to(tl.uint8))  # wrong: product beyond 16 bits
+
+
+# Tables of pointers
+
+
+def adding(mem, kernel):
+    """Tensors of several lengths, given by their addresses."""
+    lengths = (16, 9, 13)
+    parts = [mem.tensor("part", (n,), torch.float32) for n in lengths]
+    table = mem.input("table", torch.tensor([part.data_ptr() for part in parts]))
+    sizes = mem.input("sizes", torch.tensor(lengths, dtype=torch.int32))
+    out = mem.output("out", (16,), torch.float32)
+    kernel[(1,)](table, sizes, out, len(parts), BLOCK=16)
+    mem.expect(out, sum(torch.nn.functional.pad(part, (0, 16 - len(part))).double() for part in parts).float())
+
+
+@triton.jit
+def add_parts(table, sizes, out, count, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in range(count):
+        pointer = tl.load(table + part).to(tl.pointer_type(tl.float32))
+        total += tl.load(pointer + i, mask=i < tl.load(sizes + part), other=0)
+    tl.store(out + i, total)
+
+
+@triton.jit
+def add_parts_of_one_size(table, sizes, out, count, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in range(count - 1):
+        pointer = tl.load(table + part).to(tl.pointer_type(tl.float32))
+        total += tl.load(pointer + i, mask=i < tl.load(sizes), other=0)  # wrong: tensor behind a table of pointers
+    tl.store(out + i, total)
+
+
+# Views
+
+
+def halving(mem, kernel):
+    """The two halves of one tensor, as two arguments."""
+    x, out = mem.tensor("x", (9,), torch.float32), mem.output("out", (18,), torch.float32)
+    kernel[(1,)](x, out[:9], out[9:], 9, BLOCK=16)
+    mem.expect(out, torch.cat([x, -x]))
+
+
+@triton.jit
+def both_halves(x, low, high, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    value = tl.load(x + i, mask=i < n)
+    tl.store(low + i, value, mask=i < n)
+    tl.store(high + i, -value, mask=i < n)
+
+
+@triton.jit
+def both_halves_beyond(x, low, high, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    value = tl.load(x + i, mask=i < n, other=0)
+    tl.store(low + i, value, mask=i < n)
+    tl.store(high + i, -value, mask=i <= n)  # wrong: second view of a base
+
+
+PAIRS = [
+    ("word across the end", widening, widen_beyond, widen, "oob-read", "x"),
+    ("product beyond 32 bits", striding, stride_narrow, stride_wide, "int-overflow", "x"),
+    ("product beyond 16 bits", packing, pack_in_16_bits, pack, "int-overflow", "out", "unwritten-output"),
+    ("tensor behind a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
+    ("second view of a base", halving, both_halves_beyond, both_halves, "oob-write", "out"),
+]
