@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,22 @@ def list_targets(as_json: bool) -> int:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def ops(as_json: bool) -> int:
+    """The operations that the simulator executes; whatever else a kernel uses is refused by name and source line."""
+    from .console import Console
+    from .sim.ops.catalogue import supported_ops
+
+    rows = supported_ops()
+    if as_json:
+        click.echo(json_module.dumps({"ops": [asdict(row) for row in rows]}, indent=2))
+    else:
+        Console().ops(rows)
+    return CLEAN
+
+
+@main.command()
 @click.option("--target", "family", metavar="TARGET", help="Only this included kernel, such as gemm_afp4wfp4.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this defect or control; may be repeated.")
 @click.option("--max-cases", type=click.IntRange(min=1), default=300, show_default=True, help="Cases for each.")
@@ -196,6 +213,26 @@ def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, a
     if interrupted:
         return INTERRUPTED
     return CLEAN if selftest.passed else FINDINGS
+
+
+@main.group()
+def bench() -> None:
+    """How fast fp4guard is, beside what it is measured against."""
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def sim(rounds: int, as_json: bool) -> int:
+    """One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter."""
+    from .bench import sim
+    from .console import Console
+
+    rows = Console(stderr=as_json).bench(sim.compare(rounds))
+    if as_json:
+        click.echo(_as_text(sim.as_json(rows)), nl=False)
+    return CLEAN
 
 
 def _tell(error: Exception) -> None:

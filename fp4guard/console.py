@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import rich.console
 import rich.progress
@@ -13,6 +13,13 @@ from .fuzzing.campaign import Search
 from .fuzzing.loading import spec_of
 from .fuzzing.selftest import ControlRow, DefectRow, Selftest
 from .fuzzing.target import Target
+from .sim.ops.catalogue import Supported
+
+if TYPE_CHECKING:
+    from .bench.sim import Measured
+
+#: Columns of `fp4guard bench sim`.
+_BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"
 
 
 class Progress(Protocol):
@@ -84,6 +91,27 @@ class Console:
                 self._out.print(f"  defect          {defect['id']}: {defect['summary']} [{defect['provenance']}]")
             for control in kernel["controls"]:
                 self._out.print(f"  control         {control['id']}: {control['summary']}")
+
+    def ops(self, rows: Sequence[Supported]) -> None:
+        """`fp4guard ops`, by kind."""
+        for kind in dict.fromkeys(row.what for row in rows):
+            self._out.print(kind, style="bold")
+            for row in rows:
+                if row.what == kind:
+                    self._out.print(f"  {row.name}   {row.notes}".rstrip())
+
+    def bench(self, rows: Iterator[Measured]) -> list[Measured]:
+        """`fp4guard bench sim`, a line a row as they come; gives the rows."""
+        from .bench.sim import geomean
+
+        self._out.print(_BENCH.format("kernel", "shape", "interpreter ms", "simulator ms", "ratio"), style="bold")
+        done = []
+        for row in rows:
+            shape, times = "x".join(map(str, row.shape)), (f"{row.interpreter_ms:.1f}", f"{row.sim_ms:.2f}")
+            self._out.print(_BENCH.format(row.kernel, shape, *times, f"{row.ratio:.1f}"))
+            done.append(row)
+        self._out.print(f"\ngeometric mean of the ratios: {geomean(done):.1f}", style="bold")
+        return done
 
     def row(self, row: DefectRow | ControlRow) -> None:
         """One line as a defect or control is done."""

@@ -1,5 +1,7 @@
 """The kernels of the benchmark: what is common in Triton, written as its users write it."""
 
+# mypy: ignore-errors
+
 from __future__ import annotations
 
 import triton
@@ -8,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
-    """out = x + y."""
+    """The sum of two vectors."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = i < n
     tl.store(out_ptr + i, tl.load(x_ptr + i, mask=mask) + tl.load(y_ptr + i, mask=mask), mask=mask)
@@ -71,10 +73,8 @@ def layer_norm_kernel(x_ptr, weight_ptr, bias_ptr, out_ptr, columns, eps, BLOCK:
 
 
 @triton.jit
-def paged_gather_kernel(
-    cache_ptr, table_ptr, lengths_ptr, out_ptr, pages, PAGE: tl.constexpr, WIDTH: tl.constexpr
-):
-    """out [sequences, pages * PAGE, WIDTH] = the rows of a paged cache that a block table names; one page a program."""
+def paged_gather_kernel(cache_ptr, table_ptr, lengths_ptr, out_ptr, pages, PAGE: tl.constexpr, WIDTH: tl.constexpr):
+    """The rows of a paged cache that a block table names, [sequences, pages * PAGE, WIDTH]; one page a program."""
     sequence, page = tl.program_id(0), tl.program_id(1)
     length = tl.load(lengths_ptr + sequence)
     token, column = page * PAGE + tl.arange(0, PAGE), tl.arange(0, WIDTH)

@@ -9,8 +9,8 @@ import torch
 import triton
 
 from ..fuzzing.memory import CaseMemory
-from ..included.gemm_afp4wfp4.configs import CONFIGS  # type: ignore[import-not-found]
-from ..included.gemm_afp4wfp4.launch import gemm_afp4wfp4  # type: ignore[import-not-found]
+from ..included.gemm_afp4wfp4.configs import CONFIGS  # type: ignore[import-untyped]
+from ..included.gemm_afp4wfp4.launch import gemm_afp4wfp4  # type: ignore[import-untyped]
 from . import kernels
 
 #: Allocates and fills the arguments; gives the launch.
@@ -81,6 +81,11 @@ class Row:
     kernel: str
     shape: tuple[int, ...]
     prepare: Prepare
+
+    @property
+    def name(self) -> str:
+        """Such as `softmax 257x781`."""
+        return f"{self.kernel} {'x'.join(map(str, self.shape))}"
 
 
 ROWS = (

@@ -2,7 +2,7 @@
 
     python -m fp4guard.bench.sides interpreter | simulator
 
-Requests are numbers of rows. What is timed is the launch with everything that happens for it (argument binding, the
+Requests are names of rows. What is timed is the launch with everything that happens for it (argument binding, the
 cache of compiled kernels, all checks), not the making of its arguments.
 """
 
@@ -65,7 +65,7 @@ def _milliseconds(launch: Callable[[], object]) -> float:
 
 
 def _median(side: Callable[[Row], float], row: Row) -> float:
-    """Of as many launches as fit a twentieth of a second, or one: a single short one would time a processor waking up."""
+    """Of as many launches as fit 50 ms, at least one: a single short one would time a processor that wakes up."""
     end, found = time.perf_counter() + 0.05, [side(row)]
     while time.perf_counter() < end:
         found.append(side(row))
@@ -74,4 +74,5 @@ def _median(side: Callable[[Row], float], row: Row) -> float:
 
 if __name__ == "__main__":
     side = {"interpreter": interpreter, "simulator": simulator}[sys.argv[1]]
-    serve(lambda request: _median(side, ROWS[int(request)]))
+    rows = {row.name: row for row in ROWS}
+    serve(lambda request: _median(side, rows[request]))

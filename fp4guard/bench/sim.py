@@ -4,37 +4,55 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..errors import UsageError
+from ..ttir.compiler import VERSION
 from .duel import Side, duel
-from .rows import ROWS
+from .rows import ROWS, Row
+
+#: The first Triton whose interpreter knows tl.dot_scaled.
+_FIRST_VERSION = (3, 8)
 
 
-def compare(
-    rounds: int, numbers: Sequence[int] = range(len(ROWS)), done: Callable[[dict[str, Any]], None] = lambda row: None
-) -> dict[str, Any]:
-    """Measure rows, by number; `done` is told each one as it is there.
+@dataclass(frozen=True)
+class Measured:
+    """A row of the result: medians of milliseconds, and the median of the rounds' ratios."""
 
-    Returns {"sim": {"geomean": .., "rows": [{"kernel", "shape", "interpreter_ms", "sim_ms", "ratio"}]}}.
-    """
-    rows = []
-    with _side("interpreter", interpret=True) as interpreter, _side("simulator", interpret=False) as simulator:
-        for number in numbers:
-            found = duel(interpreter, simulator, str(number), rounds)
-            rows.append(
-                {
-                    "kernel": ROWS[number].kernel,
-                    "shape": list(ROWS[number].shape),
-                    "interpreter_ms": round(found.first_ms, 3),
-                    "sim_ms": round(found.second_ms, 3),
-                    "ratio": round(found.ratio, 2),
-                }
-            )
-            done(rows[-1])
-    geomean = math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
-    return {"sim": {"geomean": round(geomean, 2), "rows": rows}}
+    kernel: str
+    shape: tuple[int, ...]
+    interpreter_ms: float
+    sim_ms: float
+    ratio: float
 
 
-def _side(name: str, *, interpret: bool) -> Side:
-    return Side(name, (sys.executable, "-m", "fp4guard.bench.sides", name), interpret=interpret)
+def interpreter_side() -> Side:
+    """Triton's interpreter. UsageError when the Triton at hand is too old for the rows."""
+    if VERSION < _FIRST_VERSION:
+        now, first = (".".join(map(str, version)) for version in (VERSION, _FIRST_VERSION))
+        raise UsageError(f"the interpreter of Triton {now} has no tl.dot_scaled; allowed are {first} and later")
+    return Side("Triton's interpreter", _command("interpreter"), interpret=True)
+
+
+def compare(rounds: int, rows: Sequence[Row] = ROWS) -> Iterator[Measured]:
+    """Measure rows, each as often as there are rounds, both sides in turn."""
+    with interpreter_side() as interpreter, Side("the simulator", _command("simulator"), interpret=False) as simulator:
+        for row in rows:
+            found = duel(interpreter, simulator, row.name, rounds)
+            yield Measured(row.kernel, row.shape, found.first_ms, found.second_ms, found.ratio)
+
+
+def geomean(rows: Sequence[Measured]) -> float:
+    """Of the ratios."""
+    return math.exp(sum(math.log(row.ratio) for row in rows) / len(rows))
+
+
+def as_json(rows: Sequence[Measured]) -> dict[str, Any]:
+    """{"sim": {"geomean": .., "rows": [{"kernel", "shape", "interpreter_ms", "sim_ms", "ratio"}]}}."""
+    return {"sim": {"geomean": geomean(rows), "rows": [asdict(row) for row in rows]}}
+
+
+def _command(side: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "fp4guard.bench.sides", side)

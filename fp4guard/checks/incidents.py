@@ -59,7 +59,7 @@ def _headline(incident: Incident) -> str:
     if incident.kind == "undefined-lane":
         return f"{subject} in a load of `{region.name}`, and what they hold is used"
     if incident.kind == "race":
-        with_what = "another lane of the same store, which writes another value" if incident.against is None else "another program"
+        with_what = "another lane or program in the same store, which writes another value" if incident.against is None else "another program"
         return f"{subject} for `{region.name}` with {with_what}"
     if incident.kind == "int-overflow":
         return f"{subject} `{region.name}` at an offset that overflowed its integer type"

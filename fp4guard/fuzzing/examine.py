@@ -26,7 +26,7 @@ from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
 from ..errors import Fp4guardError, UsageError
-from ..memory import ALL_ONES, ORDINARY, GuardAllocations, Poison, intercept
+from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept
 from ..sim import HangError, Incident, Simulator
 from ..ttir import Arch, compiler, parse_arch
 from .case import Case
@@ -36,7 +36,7 @@ from .target import Target
 DEFAULT_ARCH = "sm_90"
 
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
-_SITES_TRIED = 8
+_SITES_TRIED = 64
 
 #: Lines of an exception's message that are told, below its first.
 _MESSAGE_LINES = 12
@@ -150,22 +150,27 @@ class _Examination:
         if second.error is not None:
             return [*self._incidents(second), _failure(second.error)]
         unstable = differing(first, second)
-        effects, blamed = self._effects(first, second, bool(unstable))
+        random = differing(second, self._run(second.poison)) if unstable else {}
+        # What is another value every time says nothing about what it depends on.
+        effects, blamed = self._effects(first, second, bool(unstable)) if not random else ({}, set())
         findings = [from_incident(i, effects.get(i.site)) for i in self._relevant(first, second, blamed)]
+        findings += self._races_backwards(first, second)
         not_written = outputs.unwritten(first, second)
         findings += not_written
         findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
         findings += outputs.wrong_values(second, unstable)
         unexplained = {name: mask for name, mask in unstable.items() if not _written_by_none(first, name, mask)}
-        if unexplained and not blamed:
-            findings += self._unexplained(second, unexplained)
+        if random:
+            findings += outputs.poison_dependent(second, random, "nondeterministic")
+        elif unexplained and not blamed:
+            findings += outputs.poison_dependent(second, unexplained, "poison-dependent")
         return findings
 
-    def _run(self, poison: Poison) -> Record:
+    def _run(self, poison: Poison, backwards: bool = False) -> Record:
         self._runs += 1
         memory = CaseMemory(self._case, poison, self._cache)
-        simulator = Simulator(memory, self._arch)
+        simulator = Simulator(memory, self._arch, backwards)
         error: BaseException | None = None
         with _seeded(self._case.seed):
             try:
@@ -192,7 +197,9 @@ class _Examination:
         if not incidents:
             return {}, set()
         if not unstable and first.outcome() == second.outcome():
-            return {i.site: "no output changes with the bytes that were read" for i in incidents}, set()
+            extremes = [self._run(poison) for poison in EXTREMES]
+            if all(_same(second, extreme) for extreme in extremes):
+                return {i.site: "no output changes with the bytes that were read" for i in incidents}, set()
         effects, blamed = {}, set()
         for incident in incidents[:_SITES_TRIED]:
             effect = self._effect(incident, first, second)
@@ -203,7 +210,8 @@ class _Examination:
 
     def _effect(self, incident: Incident, first: Record, second: Record) -> str | None:
         # From ordinary poison: with all ones, the NaN of one site would hide another's.
-        for base, pattern in ((second, "all ones"), (first, "ordinary numbers")):
+        tried = [(second, "all ones"), (first, "ordinary numbers")]
+        for base, pattern in (*tried, *((second, extreme.pattern) for extreme in EXTREMES)):
             varied = self._run(base.poison.at(incident.site, pattern))
             if varied.error is not None:
                 return f"the target fails when they hold {pattern}: {_summary(varied.error)[0]}"
@@ -233,14 +241,25 @@ class _Examination:
 
     def _incidents(self, record: Record) -> list[Finding]:
         """Of a run that ended in an exception: what it did wrong before."""
-        return [from_incident(i, None) for i in record.trace.of_kind(*ADDRESS_KINDS)]
+        return [from_incident(i, None) for i in record.trace.of_kind(*ADDRESS_KINDS, "assert-failed")]
 
-    def _unexplained(self, second: Record, unstable: dict[str, Any]) -> list[Finding]:
-        again = self._run(second.poison)
-        random = differing(second, again)
-        if random:
-            return outputs.poison_dependent(second, random, "nondeterministic")
-        return outputs.poison_dependent(second, unstable, "poison-dependent")
+    def _races_backwards(self, first: Record, second: Record) -> list[Finding]:
+        """Where atomics order programs: races that show only when they take their turns the other way round."""
+        if not (first.trace.ordered or second.trace.ordered):
+            return []
+        known = {_sides(i) for record in (first, second) for i in record.trace.of_kind("race")}
+        races = self._run(second.poison, backwards=True).trace.of_kind("race")
+        return [from_incident(i, None) for i in races if _sides(i) not in known]
+
+
+def _sides(race: Incident) -> frozenset[Any]:
+    """The two operations that race, whichever comes first."""
+    return frozenset((race.site, race.against[0] if race.against is not None else None))
+
+
+def _same(one: Record, other: Record) -> bool:
+    """Whether two runs came to the same."""
+    return other.error is None and not differing(one, other) and one.outcome() == other.outcome()
 
 
 def _written_by_none(record: Record, name: str, mask: Any) -> bool:

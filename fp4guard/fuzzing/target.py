@@ -60,10 +60,13 @@ class Target:
         return st.lists(draw_case(), min_size=1, max_size=1, unique=True).map(lambda cases: cases[0])
 
     def check_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Raise UsageError unless exactly the target's arguments are given."""
+        """Raise UsageError unless exactly the target's arguments are given, and those drawn from a list are of it."""
         if set(arguments) != set(self.recipes):
             given, wanted = ", ".join(arguments) or "none", ", ".join(self.recipes) or "none"
             raise UsageError(f"arguments of {self.name}: given are {given}; needed are {wanted}")
+        for name, allowed in self.choices.items():
+            if arguments[name] not in allowed:
+                raise UsageError(f"{name}={arguments[name]!r}: allowed are {', '.join(map(repr, allowed))}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, with a memory of one's own."""

@@ -3,7 +3,7 @@
 from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
 from .memory import Memory
-from .poison import ALL_ONES, ORDINARY, Poison
+from .poison import ALL_ONES, EXTREMES, ORDINARY, Poison
 from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ALL_ONES",
     "CONTIGUOUS",
     "DEFINED",
+    "EXTREMES",
     "INITIALISED",
     "ORDINARY",
     "PLAIN",

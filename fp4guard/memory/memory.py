@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import UsageError
+from ..errors import UnsupportedError, UsageError
 from .layouts import CONTIGUOUS, Layout
 from .poison import Poison
 from .region import ADDRESSABLE, Bytes, Region, Role, foreign, guarded, guarded_strided
+
+
+#: A pointer of the simulator has 14 bits for the number of its region.
+MOST_REGIONS = (1 << 14) - 1
 
 
 class Memory:
@@ -22,18 +27,21 @@ class Memory:
         self.regions: list[Region] = []
         self._starts: list[int] = []
         self._by_start: list[Region] = []
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Region]:
         return iter(self.regions)
 
     def add(self, region: Region) -> Region:
         """Take in a region; later ones of the same name get `name#2`, `name#3`, ..."""
-        base, count = region.name, 1
-        while region.name in self._names:
-            count += 1
-            region.name = f"{base}#{count}"
-        self._names.add(region.name)
+        if len(self.regions) == MOST_REGIONS:
+            raise UnsupportedError(f"a target with more than {MOST_REGIONS} tensors")
+        base, name = region.name, region.name
+        while name in self._names:
+            count = self._names[base] = self._names.get(base, 1) + 1
+            name = f"{base}#{count}"
+        self._names[name] = 1
+        region.name = name
         self.regions.append(region)
         if not len(region.storage):
             return region  # it holds no address, and its own may be anywhere

@@ -7,7 +7,7 @@ ordinary numbers are finite, and in range as an index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -52,7 +52,25 @@ def _all_ones(dtype: torch.dtype) -> np.ndarray[Any, Any]:
     return np.full(1, 0xFF, np.uint8) if dtype is not torch.bool else _ONE * 0
 
 
-_PATTERNS = {"all ones": _all_ones, "ordinary numbers": _ordinary}
+def _extreme(largest: bool) -> Callable[[torch.dtype], np.ndarray[Any, Any]]:
+    """The largest or the smallest finite number."""
+
+    def period(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+        if dtype is torch.bool or dtype == _E8M0 or dtype.is_complex:
+            return np.full(1, 254 if largest and dtype == _E8M0 else int(largest), np.uint8)
+        info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+        number = torch.tensor([info.max if largest else info.min], dtype=torch.float64 if dtype.is_floating_point else dtype)
+        return number.to(dtype).view(torch.uint8).numpy()
+
+    return period
+
+
+_PATTERNS = {
+    "all ones": _all_ones,
+    "ordinary numbers": _ordinary,
+    "the largest number": _extreme(True),
+    "the smallest number": _extreme(False),
+}
 
 #: Poison is copied from a block of about this many bytes that holds whole periods.
 _BLOCK = 1 << 14
@@ -92,3 +110,5 @@ class Poison:
 
 ALL_ONES = Poison("all ones")
 ORDINARY = Poison("ordinary numbers")
+#: A maximum swallows NaN, -1 and small numbers, and a minimum the like: only an extreme comes through.
+EXTREMES = (Poison("the largest number"), Poison("the smallest number"))

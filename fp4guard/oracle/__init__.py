@@ -3,7 +3,7 @@
 from fp4guard.oracle import generate
 from fp4guard.oracle.certificate import FP8_HOPPER, FP32, FP32_TRUNCATING, Accumulator
 from fp4guard.oracle.compare import Element, Mismatch, compare
-from fp4guard.oracle.expected import Expected, Interval, exactly
+from fp4guard.oracle.expected import Expected, Interval, exactly, within
 from fp4guard.oracle.gemm import gemm
 from fp4guard.oracle.generate import REGIMES, Regime
 
@@ -22,4 +22,5 @@ __all__ = [
     "exactly",
     "gemm",
     "generate",
+    "within",
 ]

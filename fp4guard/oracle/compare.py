@@ -54,7 +54,7 @@ class Element:
         if np.isnan(self.exact):
             return "a NaN takes part in this element, so it must be NaN"
         if self.bound == 0:
-            return f"certified: the one right answer is {self.exact!r}, rounded once; bits must match"
+            return f"the one right answer is {self.exact!r}, rounded once: certified, or given as exact; bits must match"
         error = abs(self.actual.value - self.exact)
         return (
             f"exact {self.exact!r}; differs by {error:.6g}, a correct accumulator by at most {self.bound:.6g}"

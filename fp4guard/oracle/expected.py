@@ -93,3 +93,19 @@ def exactly(values: object) -> Expected:
         nan=nan,
         unconstrained=np.broadcast_to(np.False_, value.shape),
     )
+
+
+def within(values: object, bound: object) -> Expected:
+    """A result of which the caller knows how far a correct kernel may be from it: a sum, an exponential.
+
+    `values` is a float tensor or array (the exact result, best in float64), `bound` a number from 0 on, or a tensor or
+    array of the same shape: how far the kernel's result may be from it before the output's rounding. Derive it; for a
+    sum of n float32 terms it is (n - 1) * 2**-24 * sum(abs(terms)), to first order. NaN elements must be NaN.
+
+    Raises TypeError for other types, ValueError for a negative bound or another shape.
+    """
+    exact = exactly(values)
+    given = np.asarray(bound, np.float64) if np.isscalar(bound) else to_float64(bound, "bound")
+    if given.shape not in ((), exact.shape):
+        raise ValueError(f"bound: shape {given.shape}; allowed are a number and {exact.shape}, the shape of values")
+    return Expected(exact.value, np.broadcast_to(given, exact.shape), exact.nan, exact.unconstrained)

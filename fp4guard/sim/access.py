@@ -209,6 +209,12 @@ def _report_conflicts(
     # An access that is the same for all programs stands for each of them.
     everyone = shape[0] == 1 and len(m.programs) > 1
     ids = np.full(len(offset), EVERYONE) if everyone else m.programs[programs]
+    elements = site.element.width // region.dtype.itemsize
+    if elements > 1:
+        # An access through a wider pointer touches several elements of the region.
+        offset = (offset[:, None] + np.arange(elements) * region.dtype.itemsize).reshape(-1)
+        ids, programs, narrow = np.repeat(ids, elements), np.repeat(programs, elements), changed
+        changed = None if narrow is None else lambda: np.repeat(narrow(), elements)
     if changed is None:
         conflicts = m.races.read(site, region, offset, ids)
     else:

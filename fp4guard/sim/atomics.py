@@ -22,6 +22,10 @@ from .trace import Site
 Combine = Callable[..., Array]
 
 
+#: What an atomic orders whose result no one looks at: the program cannot know whom it came after.
+_UNUSED = {"relaxed": "relaxed", "acquire": "relaxed", "release": "release", "acq_rel": "release"}
+
+
 @dataclass(frozen=True, slots=True)
 class Atomic:
     """What an operation does to an element.
@@ -72,10 +76,13 @@ def update(
             if region is None or not good.any():
                 continue
             mine, offset = mine[good], offset[good]
-            _note(m, site, region, offset, _programs(mine, shape), semantics)
+            _note(m, site, region, offset, _programs(mine, shape), semantics if used else _UNUSED[semantics])
             cells, unique, place = _open(m, site, atomic, region, offset, _programs(mine, shape), used)
             old[mine] = _apply(atomic, cells, place, tuple(x[mine] for x in operands), used)
-            access._write(region, unique, element.store(cells))
+            raw = element.store(cells)
+            # One that changes nothing, such as a failed compare-and-swap, is no progress: see `while_step`.
+            m.writes += bool((access._gather(region, unique, element.width) != raw).any())
+            access._write(region, unique, raw)
     return old.reshape(whole)
 
 

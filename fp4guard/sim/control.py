@@ -151,7 +151,7 @@ def while_step(
             after.run(m)
             before_step, values = values, [slots[p] for p in after.passes]
             trips += 1
-            stuck = m.writes == writes and all(map(np.array_equal, values, before_step))
+            stuck = m.writes == writes and all(_same(m, new, old) for new, old in zip(values, before_step))
             if stuck or trips > MOST_TRIPS:
                 why = "a loop that waits for what never happens" if stuck else f"a loop of over {MOST_TRIPS} iterations"
                 raise HangError(location, why, m.coordinates(m.active))
@@ -161,6 +161,13 @@ def while_step(
             slots[slot] = value
 
     return step
+
+
+def _same(m: Machine, new: Array, old: Array) -> bool:
+    """Whether a value is what it was, for the programs that are active."""
+    if m.active is not None and not m.active.all():
+        new, old = (x[m.active] if len(x) == len(m.active) else x for x in (new, old))
+    return np.array_equal(new, old, equal_nan=new.dtype.kind == "f")
 
 
 @dataclass(frozen=True, slots=True)

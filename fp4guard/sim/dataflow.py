@@ -53,7 +53,7 @@ class Dataflow:
     def pointer_roots(self, pointer: Value) -> frozenset[int] | None:
         """The slots of the function arguments that a pointer may be derived from; None when that cannot be told."""
         if pointer.type.element != "ptr":
-            return None
+            return None  # a descriptor
         roots: set[int] = set()
         arguments = set(self._function.arguments)
         for value in self._closure([pointer], lambda v: v.type.element == "ptr"):

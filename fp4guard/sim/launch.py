@@ -34,10 +34,15 @@ _lowered: WeakKeyDictionary[Compiled, Program] = WeakKeyDictionary()
 
 
 class Simulator:
-    """Executes launches against one memory; what they do wrong gathers in `trace`."""
+    """Executes launches against one memory; what they do wrong gathers in `trace`.
 
-    def __init__(self, memory: Memory, arch: Arch) -> None:
+    Programs take their turns in the order of their numbers, or the other way round: which of them an atomic serves
+    first is for the hardware to choose, and a race may be seen in one order alone.
+    """
+
+    def __init__(self, memory: Memory, arch: Arch, backwards: bool = False) -> None:
         self.memory, self.arch, self.trace = memory, arch, Trace()
+        self._step = -1 if backwards else 1
         self.launches = 0
         keep_temporaries()
 
@@ -117,8 +122,10 @@ class Simulator:
         with np.errstate(all="ignore"):
             for start in range(0, count, batch):
                 machine.slots[:] = filled
-                machine.programs = np.arange(start, min(start + batch, count))
+                machine.programs = np.arange(start, min(start + batch, count))[:: self._step]
                 program.run(machine)
+        if machine.races is not None and machine.races.ordering.used:
+            self.trace.ordered = True
 
     def _written(self, program: Program, arguments: list[tuple[int, Type, str, Any]]) -> frozenset[str] | None:
         """The names of the regions that a launch may write; None when that cannot be told."""

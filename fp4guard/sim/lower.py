@@ -14,6 +14,7 @@ from . import combine, control
 from .control import Body, Edge, Exit, Step
 from .dataflow import WRITES, Dataflow
 from .elements import ELEMENTS, Array, element_of
+from .hints import hint_step
 from .machine import Machine
 from .ops import EFFECTS, NO_OPS, RULES
 from .ops.convert import constant
@@ -85,7 +86,8 @@ class _Lowering:
         roots: set[int] = set()
         for op in self._function.operations:
             if op.name in WRITES:
-                found = self._flow.pointer_roots(op.operands[0])
+                # A function that is called may write through any of its arguments.
+                found = self._flow.pointer_roots(op.operands[0]) if op.name != "tt.call" else None
                 if found is None:
                     return None
                 roots |= found
@@ -100,6 +102,17 @@ class _Lowering:
         return Body(tuple(step for step in steps if step is not None), tuple(v.index for v in block.arguments), passes)
 
     def _step(self, op: Operation) -> Step | None:
+        step, check = self._plain_step(op), hint_step(op, self._kernel)
+        if step is None or check is None:
+            return step
+
+        def both(m: Machine) -> None:
+            step(m)
+            check(m)
+
+        return both
+
+    def _plain_step(self, op: Operation) -> Step | None:
         if op.name in _TERMINATORS or op.name in NO_OPS:
             return None
         if op.name == "arith.constant":

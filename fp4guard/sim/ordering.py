@@ -43,13 +43,14 @@ class Ordering:
         self._log: list[_Event] = []
         self._lanes = 0
         self._replayed = 0
+        self._acquired = False
         self._seen: Array | None = None
         self._released: dict[tuple[str, int], Array] = {}
 
     @property
     def used(self) -> bool:
-        """Whether anything was logged: otherwise nothing is ordered."""
-        return bool(self._log)
+        """Whether a program acquired anything: otherwise nothing is ordered."""
+        return self._acquired
 
     def atomic(self, region: Region, elements: Array, programs: Array, semantics: str) -> None:
         """Log the lanes of an atomic, in order: element numbers and programs (from 0); `semantics` as TTIR prints it."""
@@ -57,6 +58,7 @@ class Ordering:
         if releases or acquires:
             self._log.append(_Event(self.now, region.name, elements, programs, releases, acquires))
             self._lanes += len(elements)
+            self._acquired |= acquires
 
     def ordered(self, other: Array, when: Array, me: Array) -> Array:
         """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now.
@@ -64,7 +66,7 @@ class Ordering:
         `other` is negative where it stands for several programs: each of them must have released something that `me`
         has seen since, whenever that was. What several programs do (`me` negative) is ordered after nothing.
         """
-        if not self._log:
+        if not self._acquired:
             return np.zeros(len(me), bool)
         if self._lanes > _MOST_LANES or self._programs**2 > _MOST_CLOCKS:
             return np.ones(len(me), bool)

@@ -2,9 +2,9 @@
 
 Each operation that computes such an integer gets a second slot, for the bounds of its exact values. As long as they fit
 the type, nothing can have wrapped, and bounds cost no more than a few Python integers; only where they do not fit are
-the exact values computed, 64 bits wide. Where a pointer is moved by an offset that wrapped, the lane's address is marked
-(see `addresses`), and the access that uses it reports the overflow: lanes that are masked off, and numbers that never
-become an address, report nothing.
+the exact values computed, 64 bits wide. Where a pointer is moved by an offset that wrapped, the lane's address is
+marked (see `addresses`), and the access that uses it reports the overflow: lanes that are masked off, and numbers that
+never become an address, report nothing.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ class _Last:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
 
+def _place(region: Region, offset: Array) -> Array | slice:
+    """Which elements stand at byte offsets within a region's bounds."""
+    return elements_at(offset - region.first, region.dtype.itemsize)
+
+
 def _ends(index: Array | slice) -> tuple[int, int]:
     if isinstance(index, slice):
         return index.start, index.stop - 1
@@ -93,7 +98,7 @@ class Races:
         Returns the conflicts with earlier writes.
         """
         shadow, when = self._begin(site, region)
-        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
+        index, me = _place(region, offset), (programs + 1).astype(np.int32)
         found = self._conflicts(shadow.written, index, me) if shadow.written.knows(index) else []
         found += self._with_atomics(shadow, index, me)
         if shadow.read is None:
@@ -107,7 +112,7 @@ class Races:
     ) -> list[Conflict]:
         """As `read`, for a write; `changed()` says which lanes write something else than what was there, bool."""
         shadow, when = self._begin(site, region)
-        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
+        index, me = _place(region, offset), (programs + 1).astype(np.int32)
         found: list[Conflict] = []
         new: Array | None = None
         shared = None
@@ -126,7 +131,7 @@ class Races:
     def update(self, site: Site, region: Region, offset: Array, programs: Array) -> list[Conflict]:
         """As `read`, for an atomic: it races with plain accesses alone."""
         shadow, when = self._begin(site, region)
-        index, me = elements_at(offset, region.dtype.itemsize), (programs + 1).astype(np.int32)
+        index, me = _place(region, offset), (programs + 1).astype(np.int32)
         found: list[Conflict] = []
         for last in (shadow.written, shadow.read):
             if last is not None and last.knows(index):
@@ -154,14 +159,12 @@ class Races:
     def _begin(self, site: Site, region: Region) -> tuple[_Shadow, int]:
         shadow = self._shadows.get(region.name)
         if shadow is None:
-            shadow = self._shadows[region.name] = _Shadow(len(region.storage) // region.dtype.itemsize + 1)
+            shadow = self._shadows[region.name] = _Shadow((region.last - region.first) // region.dtype.itemsize)
         self._sites.append(site)
         self.ordering.now = len(self._sites) - 1
         return shadow, self.ordering.now
 
-    def _conflicts(
-        self, last: _Last, index: Array | slice, me: Array, only: Array | None = None
-    ) -> list[Conflict]:
+    def _conflicts(self, last: _Last, index: Array | slice, me: Array, only: Array | None = None) -> list[Conflict]:
         other = last.who[index]
         lanes = (other != 0) & (other != me)
         if only is not None:
@@ -184,4 +187,3 @@ class Races:
             mask[mine] = True
             found.append(Conflict(mask, site, None if first == SEVERAL else first - 1))
         return found
-

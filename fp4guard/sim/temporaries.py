@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import ctypes
+from functools import cache
 
-import numpy as np
+#: glibc's mallopt(3): blocks above the first are memory of their own, and freed memory above the second goes back.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_LARGEST_BLOCK, _KEPT = 32 << 20, 256 << 20
 
-#: Bytes, below the largest threshold that glibc moves by itself (32 MiB).
-_LARGE = 31 << 20
 
-
-@lru_cache(maxsize=None)
+@cache
 def keep_temporaries() -> None:
-    """Let memory that arrays give back stay with the process, up to 62 MiB of it.
+    """Let memory that arrays give back stay with the process, up to 256 MiB of it.
 
-    glibc hands freed memory back to the system above a threshold and gets it anew with a fault for every page, which
-    costs many times what is then computed in it. The threshold follows the largest block that was freed so far, twice
-    its size (mallopt(3), M_MMAP_THRESHOLD). Other allocators do not mind.
+    glibc hands freed memory back to the system at once, and gets it anew with a fault for every page: that costs many
+    times what is then computed in it. Other allocators are left as they are.
     """
-    np.empty(_LARGE, np.uint8)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)

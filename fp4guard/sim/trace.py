@@ -68,11 +68,14 @@ class Incident:
 
 
 class Trace:
-    """The incidents and the coverage of one run of a case, over all its launches."""
+    """The incidents and the coverage of one run of a case, over all its launches; `ordered` says whether atomics order
+    some of its programs.
+    """
 
     def __init__(self) -> None:
         self.incidents: dict[tuple[str, Site, str, Site | None], Incident] = {}
         self.coverage: dict[Site, SiteCoverage] = {}
+        self.ordered = False
 
     def add(
         self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any,

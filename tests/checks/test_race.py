@@ -43,7 +43,7 @@ def test_different_values_stored_to_one_place(only_finding, line_of):
     assert (finding.kind, finding.tensor, finding.offset) == ("race", "out", 0)
     assert finding.line == line_of("# races")
     assert finding.programs == ((0, 0, 0),)
-    assert "of the same store" in finding.message
+    assert "in the same store" in finding.message
 
 
 def test_equal_values_stored_to_one_place_are_silent():

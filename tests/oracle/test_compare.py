@@ -173,10 +173,10 @@ def test_the_message_says_what_torch_testings_does_and_the_bits():
         "Mismatched elements: 2 / 4 (50.0%)",
         "Greatest difference: 33024 ulps at index (1, 1) [bfloat16]",
         "    expected -4.0 (0xc080), actual 4.0 (0x4080)",
-        "    certified: the one right answer is -4.0, rounded once; bits must match",
+        "    the one right answer is -4.0, rounded once: certified, or given as exact; bits must match",
         "First difference: 1 ulp at index (0, 1)",
         "    expected 2.0 (0x4000), actual 2.015625 (0x4001)",
-        "    certified: the one right answer is 2.0, rounded once; bits must match",
+        "    the one right answer is 2.0, rounded once: certified, or given as exact; bits must match",
     ]
 
 

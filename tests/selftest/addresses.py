@@ -104,7 +104,7 @@ def add_parts_of_one_size(table, sizes, out, count, BLOCK: tl.constexpr):
     total = tl.zeros((BLOCK,), tl.float32)
     for part in range(count - 1):
         pointer = tl.load(table + part).to(tl.pointer_type(tl.float32))
-        total += tl.load(pointer + i, mask=i < tl.load(sizes), other=0)  # wrong: tensor behind a table of pointers
+        total += tl.load(pointer + i, mask=i < tl.load(sizes), other=0)  # wrong: tensor in a table of pointers
     tl.store(out + i, total)
 
 
@@ -138,6 +138,6 @@ PAIRS = [
     ("word across the end", widening, widen_beyond, widen, "oob-read", "x"),
     ("product beyond 32 bits", striding, stride_narrow, stride_wide, "int-overflow", "x"),
     ("product beyond 16 bits", packing, pack_in_16_bits, pack, "int-overflow", "out", "unwritten-output"),
-    ("tensor behind a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
+    ("tensor in a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
     ("second view of a base", halving, both_halves_beyond, both_halves, "oob-write", "out"),
 ]

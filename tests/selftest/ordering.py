@@ -143,5 +143,5 @@ PAIRS = [
     ("ticket drawn before the part is stored", reducing, reduce_by_early_ticket, reduce_by_ticket, "race", "parts"),
     ("flag raised before the data are written", signalling, signal_too_early, signal, "race", "data"),
     ("flag that orders nothing", signalling, signal_relaxed, signal, "race", "data"),
-    ("no lock", locking, add_without_lock, add_under_lock, "race", "out"),
+    ("no lock", locking, add_without_lock, add_under_lock, "race", "out", "race"),
 ]

@@ -177,14 +177,14 @@ def collect_sums(x, out, n, BLOCK: tl.constexpr):
 
 
 PAIRS = [
-    ("two stores of different values", flagging, flag_differently, flag_alike, "race", "out", "wrong-value"),
+    ("two stores of different values", flagging, flag_differently, flag_alike, "race", "out"),
     ("lanes of one store", bucketing, bucket_differently, bucket, "race", "out"),
     ("in place, what another program reads", shifting, shift_in_place, shift_apart, "race", "out"),
     (
         "producer and consumer in one launch", handing_over, [(produce_and_consume, 2)], [(produce, 1), (consume, 1)],
         "race", "between",
     ),
-    ("split-K without an atomic", summing, add_plainly, add_atomically, "race", "out"),
+    ("split-K without an atomic", summing, add_plainly, add_atomically, "race", "out", "race"),
     ("plain load beside atomics", summing, add_and_look, add_atomically, "race", "out"),
     ("zeroed by one of the programs that add", zeroing, zero_and_add, add_atomically, "race", "out"),
     ("overlapping tiles", collecting, collect_sums, collect, "race", "out"),

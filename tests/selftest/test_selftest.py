@@ -1,9 +1,9 @@
 """Wrong kernels, each with a correct twin: what is wrong is found, as what it is and where it is; the twin is silent.
 
-A file of kernels per theme, a row a pair: its name; a function `(mem, variant)` that runs the wrong or the right variant
-(a kernel, mostly) on memory; the two variants; the kind of the finding; the tensor that it names; and the kinds of what
-follows from it, if anything does. The line to blame ends in `# wrong: <name>`; where no line says so, the finding blames
-none.
+A file of kernels per theme, a row a pair: its name; a function `(mem, variant)` that runs the wrong or the right
+variant (a kernel, mostly) on memory; the two variants; the kind of the finding; the tensor that it names; and the kinds
+of what follows from it, if anything does. The line to blame ends in `# wrong: <name>`; where no line says so, the
+finding blames none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(theme):
     return module
 
 
-THEMES = ("bounds", "indices", "addresses", "launches", "descriptors", "races", "ordering")
+THEMES = ("bounds", "indices", "addresses", "launches", "descriptors", "races", "ordering", "undefined", "results")
 PAIRS = [(theme, *row[:6], row[6:]) for theme in THEMES for row in load(theme).PAIRS]
 every_pair = pytest.mark.parametrize(
     ("theme", "name", "host", "wrong", "right", "kind", "tensor", "then"), PAIRS, ids=[pair[1] for pair in PAIRS]

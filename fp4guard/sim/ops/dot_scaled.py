@@ -33,6 +33,10 @@ _SCALES: dict[str, Callable[[Array], Array]] = {
 }
 
 
+#: Of a byte, its two E2M1 elements: float64, side by side in one complex number.
+_PAIRS = packing.decode_packed(np.arange(256, dtype=np.uint8)[:, None]).astype(np.float64).view(np.complex128)[:, 0]
+
+
 class _Side(NamedTuple):
     """One operand, with K as its last axis: its type as in the operation, and how it is packed."""
 
@@ -49,7 +53,7 @@ class _Side(NamedTuple):
             x = x.swapaxes(-1, -2)
         if self.format == "e2m1":
             raw = np.ascontiguousarray(x).view(np.uint8)
-            values = packing.decode_packed(raw).astype(np.float64) if self.packed_along_k else _unpacked_rows(raw)
+            values = _PAIRS.take(raw).view(np.float64) if self.packed_along_k else _unpacked_rows(raw)
         else:
             decoded = widened(x, self.type.element)
             assert decoded is not None

@@ -84,7 +84,7 @@ def _addptr(op: Operation) -> Callable[..., Array]:
     width = element_of(Type(op.operands[0].type.pointee or "")).width
     if width == 1:
         return lambda pointer, offset: pointer + offset
-    return lambda pointer, offset: pointer + offset.astype(np.int64) * width
+    return lambda pointer, offset: pointer + np.multiply(offset, width, dtype=np.int64)
 
 
 RULES: dict[str, Rule] = {
