@@ -59,14 +59,22 @@ def _headline(incident: Incident) -> str:
     if incident.kind == "undefined-lane":
         return f"{subject} in a load of `{region.name}`, and what they hold is used"
     if incident.kind == "race":
-        with_what = "another lane or program in the same store, which writes another value" if incident.against is None else "another program"
-        return f"{subject} for `{region.name}` with {with_what}"
+        return f"{subject} for `{region.name}` with {_opponent(incident)}"
     if incident.kind == "int-overflow":
         return f"{subject} `{region.name}` at an offset that overflowed its integer type"
     if incident.kind == "uninitialized-read":
         return f"{subject} `{region.name}` where nothing was written"
     assert incident.low is not None
     return f"{subject} `{region.name}` {_beyond(region, incident.low)}"
+
+
+def _opponent(incident: Incident) -> str:
+    """Who the lanes of a race race with."""
+    site, program = incident.against or (incident.site, None)
+    if site is not incident.site:
+        return "another program"
+    who = "another lane" if incident.program_ids == {program} else "another program"
+    return f"{who} in the same operation" if incident.site.operation.name != "tt.store" else f"{who} in the same store"
 
 
 def _beyond(region: Region, low: int) -> str:

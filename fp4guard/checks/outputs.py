@@ -58,9 +58,7 @@ def unwritten(first: Record, second: Record) -> list[Finding]:
 def _holds_poison(record: Record, region: Region, checked: Checked) -> Mask:
     if checked.bits.shape != region.shape or not checked.unwritten.any():
         return checked.unwritten
-    poison = np.empty_like(region.storage)
-    record.poison.fill(poison, region.dtype)
-    return np.asarray((region.elements(region.storage) == region.elements(poison)).all(axis=-1))
+    return region.holds(record.poison)
 
 
 def modified_inputs(record: Record) -> list[Finding]:

@@ -16,6 +16,10 @@ from .poison import Poison
 ADDRESSABLE, INITIALISED = 1, 2
 DEFINED = ADDRESSABLE | INITIALISED
 
+#: A buffer of more bytes than this, most of them gaps between rows, is poisoned only in its elements and near its ends:
+#: memory that nobody touches then costs nothing.
+HUGE = 1 << 26
+
 #: Red zones are at least this wide, and storage starts at this alignment, as CUDA's allocator's does.
 ALIGNMENT = 256
 
@@ -43,7 +47,7 @@ class Region:
     """
 
     __slots__ = (
-        "_views", "base", "dense", "dtype", "first", "keep", "last", "name", "role", "sealed", "shadow", "shape",
+        "_views", "base", "dense", "dtype", "first", "huge", "keep", "last", "name", "role", "sealed", "shadow", "shape",
         "storage", "strides",
     )  # fmt: skip
 
@@ -56,7 +60,8 @@ class Region:
         self.first, self.last = base, base + span(shape, strides) * dtype.itemsize
         self.shadow: Bytes = np.zeros(len(storage), np.uint8)
         self.elements(self.shadow)[...] = ADDRESSABLE
-        self.dense = bool(self.shadow[self.first : self.last].all())
+        self.huge = len(storage) > HUGE
+        self.dense = not self.huge and bool(self.shadow[self.first : self.last].all())
         self.sealed = False
         self.keep: Any = None
         self._views: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
@@ -99,7 +104,7 @@ class Region:
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
         """Make elements (bool [*shape]) uninitialised again: poison, and reading them is noted."""
         fresh = np.empty_like(self.storage)
-        poison.fill(fresh, self.dtype)
+        self.poison(poison, fresh)
         self.elements(self.storage)[mask] = self.elements(fresh)[mask]
         self.elements(self.shadow)[mask] = ADDRESSABLE
         self.sealed = self.sealed and not mask.any()
@@ -127,9 +132,33 @@ class Region:
         """Byte offsets in `storage` where a red zone or a gap no longer holds the poison."""
         if self.role is Role.FOREIGN:
             return np.zeros(0, np.int64)
+        if self.huge:
+            last = len(self.storage) - ALIGNMENT
+            ends = np.r_[: self.base, last : len(self.storage)]
+            expected = np.empty(len(ends), np.uint8)
+            poison.fill(expected[: self.base], self.dtype)
+            poison.fill(expected[self.base :], self.dtype)
+            return ends[self.storage[ends] != expected]
         expected = np.empty_like(self.storage)
         poison.fill(expected, self.dtype)
         return np.flatnonzero((self.storage != expected) & (self.shadow == 0))
+
+    def poison(self, poison: Poison, storage: Bytes) -> None:
+        """Fill `storage`, or another array of its size, with poison; of a huge one the elements and the ends."""
+        if not self.huge:
+            poison.fill(storage, self.dtype)
+            return
+        poison.fill(storage[: self.base], self.dtype)
+        poison.fill(storage[-ALIGNMENT:], self.dtype)
+        one = np.empty(self.dtype.itemsize, np.uint8)
+        poison.fill(one, self.dtype)
+        self.elements(storage)[...] = one
+
+    def holds(self, poison: Poison) -> np.ndarray[Any, Any]:
+        """Bool [*shape]: elements that still hold the poison they were made with."""
+        fresh = np.empty_like(self.storage)
+        self.poison(poison, fresh)
+        return np.asarray((self.elements(self.storage) == self.elements(fresh)).all(axis=-1))
 
     def describe(self) -> str:
         """`uint8 [33, 5] stride (21, 1), guarded`."""
@@ -163,9 +192,9 @@ def guarded_strided(
     total = 2 * zone + -(-inside // ALIGNMENT) * ALIGNMENT
     raw = np.empty(total + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    storage = raw[start : start + total]
-    poison.fill(storage, dtype)
-    return Region(name, role, storage, dtype, shape, strides, zone + offset * size)
+    region = Region(name, role, raw[start : start + total], dtype, shape, strides, zone + offset * size)
+    region.poison(poison, region.storage)
+    return region
 
 
 def foreign(name: str, tensor: torch.Tensor) -> Region:

@@ -86,7 +86,9 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
         if region.role is Role.INPUT:
             m.report("input-write", site, region, offset, programs)
         if lost is not None and lost.any():
-            m.report("race", site, region, offset[lost], programs[lost])
+            won = np.flatnonzero(~lost & (offset == offset[np.argmax(lost)]))
+            winner = int(m.programs[programs[won[0]]]) if len(won) else None
+            m.report("race", site, region, offset[lost], programs[lost], (site, winner))
 
 
 def _without_overflow(

@@ -70,7 +70,7 @@ class Machine:
         """One undefined value of the site's element, shape ()."""
         element = site.element
         raw = np.frombuffer(self.memory.poison.lane(site, element.torch_dtype), f"u{element.width}")
-        return element.load(raw)[0]  # type: ignore[no-any-return]
+        return element.load(raw)[0]
 
     def report(
         self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array,

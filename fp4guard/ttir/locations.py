@@ -77,5 +77,6 @@ def _library_root() -> Path:
     return Path(triton.__file__).parent
 
 
+@lru_cache(maxsize=1024)
 def _is_triton_library(file: str) -> bool:
     return Path(file).is_relative_to(_library_root())

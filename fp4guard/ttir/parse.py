@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from ..errors import UnsupportedError
 from .ir import Block, Function, Location, Operation, Region, Type, Value
@@ -23,6 +24,7 @@ _SUCCESSOR = re.compile(r"\^(bb\d+)(?:\(([^:()]*) : [^)]*\))?")
 _NAME = re.compile(r'^"?([a-z_]+\.[\w.]+)"?')
 _TENSOR = re.compile(r"^tensor<((?:\d+x)*)(.*)>$")
 _SYMBOL = re.compile(r'@("(?:[^"\\]|\\.)*"|[\w$.-]+)')
+_MARK = re.compile(r"[()\[\]{}<>,:]")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _INLINE = re.compile(r'constraints = "([^"]*)", packed_element = (\d+) : i32, pure = (\w+)')
 _SCALED = re.compile(r"%\S+?( scale %\S+?)?, %\S+?( scale %\S+?)?, ")
@@ -43,6 +45,7 @@ _RESULT_RULES: dict[str, Callable[[list[Type], str], Type]] = {
 _TWO_RESULTS = ("tt.split", "arith.mulsi_extended", "arith.mului_extended")
 
 
+@lru_cache(maxsize=4096)
 def parse_type(text: str) -> Type:
     """Parse `i32`, `!tt.ptr<f16>`, `tensor<4x8xbf16>`, with or without a layout.
 
@@ -321,9 +324,10 @@ _READERS = {
 
 
 def _brackets(text: str) -> Iterator[tuple[int, str, int]]:
-    """Each character with the depth of the brackets around it; the `>` of an arrow is none."""
+    """Each bracket, comma, colon with the depth of the brackets around it; the `>` of an arrow is none."""
     depth = 0
-    for i, char in enumerate(text):
+    for match in _MARK.finditer(text):
+        i, char = match.start(), match[0]
         closes = char in ")]}" or (char == ">" and text[i - 1] != "-")
         depth -= closes
         yield i, char, depth

@@ -9,6 +9,7 @@ import triton.language as tl
 
 import fp4guard as fg
 from fp4guard import dims
+from fp4guard.ttir.compiler import VERSION
 
 BLOCK = 16
 
@@ -95,7 +96,7 @@ def test_read_beyond_the_end(only_finding, line_of):
     assert (finding.kind, finding.tensor, finding.offset) == ("oob-read", "x", 80)
     assert finding.file == __file__
     assert finding.line == line_of("# reads beyond")
-    assert finding.column == 13
+    assert finding.column == (13 if VERSION >= (3, 8) else 21)  # before 3.8, that of the last argument
     assert finding.programs == ((1, 0, 0),)
     assert "12 lanes read `x` beyond its end" in finding.message
     assert "bytes +80..+127; the tensor is +0..+79" in finding.message

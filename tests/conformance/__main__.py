@@ -22,8 +22,6 @@ from conformance import table  # noqa: E402
 from fp4guard.files import write_atomically  # noqa: E402
 
 
-
-
 def main() -> int:
     """Print the table and what is wrong; with `--write`, keep it."""
     parser = argparse.ArgumentParser(prog="python tests/conformance", description=__doc__)

@@ -71,28 +71,32 @@ def _simulated(row: Row, inputs: Sequence[np.ndarray], arch: str, poison: Poison
     return raw(out).reshape(-1), bool(kinds)
 
 
-def compared(row: Row, gpu: np.ndarray, sim: np.ndarray, undefined: np.ndarray) -> Outcome:
+def compared(
+    row: Row, gpu: np.ndarray, sim: np.ndarray, undefined: np.ndarray, inputs: Sequence[np.ndarray] = ()
+) -> Outcome:
     """Counts."""
+    allowed = row.allowed
     equal = (gpu == sim) & ~undefined
     differs = ~equal & ~undefined
     found = Outcome(row.name, len(gpu), int(equal.sum()), undefined=int(undefined.sum()))
-    beyond = differs
+    excused = _excused(row, len(gpu), inputs)
+    beyond = differs & ~excused
     if is_float(row.out):
         a, b = values_of(gpu, row.out), values_of(sim, row.out)
         nans = differs & np.isnan(a) & np.isnan(b)
         found.nans = int(nans.sum())
-        differs = beyond = differs & ~nans
-        apart = np.where(differs, _ulps(gpu, sim), 0)
-        if row.allowed.flushed:
-            least = {"f16": 2.0**-14, "f64": 2.0**-1022}.get(row.out, 2.0**-126)
-            flushed = (np.abs(a) <= least) & (np.abs(b) <= least) & ((a == 0) | (b == 0))
-            beyond, apart = beyond & ~flushed, np.where(flushed, 0, apart)
+        differs = differs & ~nans
+        if allowed.flushed:
+            least = _LEAST.get(row.out, 2.0**-126)
+            excused = excused | ((np.abs(a) <= least) & (np.abs(b) <= least))
+        apart = np.where(differs & ~excused & np.isfinite(a) & np.isfinite(b), _ulps(gpu, sim), 0)
+        found.worst = float(apart.max(initial=0))
         with np.errstate(all="ignore"):
-            near = np.abs(a - b) <= row.allowed.absolute
-        found.worst = float(np.where(np.isfinite(a) & np.isfinite(b), apart, 0).max(initial=0))
-        beyond = beyond & ~((apart <= row.allowed.ulps) | (near & (row.allowed.absolute > 0)))
+            near = (np.abs(a - b) <= allowed.absolute) & (allowed.absolute > 0)
+        # An overflow is as far from the greatest number as the next one would be.
+        beyond = differs & ~excused & ~near & (_ulps(gpu, sim) > allowed.ulps)
     found.differing = int(differs.sum())
-    found.beyond = max(0, int(beyond.sum()) - row.allowed.lanes)
+    found.beyond = max(0, int(beyond.sum()) - allowed.lanes)
     shown = np.flatnonzero(beyond if beyond.any() else differs)
     few = shown[:: max(1, len(shown) // 1000)]
     found.lanes = [few, gpu[few], sim[few]]
@@ -102,16 +106,28 @@ def compared(row: Row, gpu: np.ndarray, sim: np.ndarray, undefined: np.ndarray) 
     return found
 
 
+_LEAST = {"f16": 2.0**-14, "f64": 2.0**-1022}
+
+
+def _excused(row: Row, count: int, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Where the row promises nothing, for its operands."""
+    excused = np.zeros(count, bool)
+    for bits, t in zip(inputs, row.types):
+        if not is_float(t) or bits.size != count:
+            continue
+        magnitude = np.abs(values_of(bits.reshape(-1), t))
+        if row.allowed.flushed and t == "f32":
+            excused |= (magnitude < 2.0**-126) & (magnitude > 0)
+        if row.allowed.within:
+            excused |= ~(magnitude <= row.allowed.within)
+    return excused
+
+
 def _ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How many floats apart, from their bits; the two zeros are one apart."""
-    bits = 8 * a.dtype.itemsize
-
-    def ordered(x: np.ndarray) -> np.ndarray:
-        sign = x >> np.array(bits - 1, x.dtype)
-        magnitude = (x & np.array((1 << (bits - 1)) - 1, x.dtype)).astype(np.float64 if bits == 64 else np.int64)
-        return np.where(sign, -1 - magnitude, magnitude)
-
-    return np.abs(ordered(a) - ordered(b)).astype(np.float64)
+    top = np.array(1 << (8 * a.dtype.itemsize - 1), a.dtype)
+    first, second = (np.where(x & top, ~x, x | top) for x in (a, b))
+    return np.maximum(first, second) - np.minimum(first, second)
 
 
 def examined(row: Row, arch: str) -> Outcome:
@@ -123,7 +139,7 @@ def examined(row: Row, arch: str) -> Outcome:
                 inputs = row.make()
                 gpu = on_gpu(row, inputs)
             else:
-                outcome = compared(row, gpu, *simulated(row, inputs, arch))
+                outcome = compared(row, gpu, *simulated(row, inputs, arch), inputs)
                 if inputs[0].size == len(gpu):
                     outcome.lanes += [x.reshape(-1)[outcome.lanes[0]] for x in inputs if x.size == len(gpu)]
                 if outcome.example and len(inputs) < 4 and inputs[0].size == len(gpu):

@@ -19,21 +19,26 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Allowed:
-    """How far two floats may be apart: `ulps`, or `absolute`; `flushed`: where one is 0 and the other subnormal."""
+    """How far two floats may be apart: `ulps`, or `absolute`, and why.
+
+    `flushed`: where an operand of 32 bits is subnormal, or both results no more than the least normal number.
+    `within`: where an operand is larger, the instruction promises nothing. `lanes`: so many may differ in any way.
+    """
 
     ulps: int = 0
     why: str = ""
     flushed: bool = False
     absolute: float = 0.0
-    #: Differences that were looked into: this many lanes may differ in any way.
+    within: float = 0.0
     lanes: int = 0
 
     def __str__(self) -> str:
         parts = [f"{self.ulps} ulp"] if self.ulps else []
-        parts += ["subnormals as 0"] if self.flushed else []
         parts += [f"{self.absolute:.1e} absolute"] if self.absolute else []
         parts += [f"{self.lanes} values"] if self.lanes else []
-        return ", or ".join(parts) or "0 bits"
+        text = ", or ".join(parts) or "0 bits"
+        text += ", subnormals aside" if self.flushed else ""
+        return f"{text}, for operands up to {self.within:.4g}" if self.within else text
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 import triton
 import triton.language as tl
+from fp4guard.included.gemm_afp4wfp4.configs import CONFIGS
+from fp4guard.included.gemm_afp4wfp4.launch import gemm_afp4wfp4
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from fp4guard import oracle
 from fp4guard.formats import MXFP4
-from fp4guard.included.gemm_afp4wfp4.configs import CONFIGS
-from fp4guard.included.gemm_afp4wfp4.launch import gemm_afp4wfp4
 
 from . import kernels
 from .bounds import WHOLE

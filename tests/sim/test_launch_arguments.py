@@ -11,8 +11,6 @@ import triton
 import triton.language as tl
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from fp4guard.ttir.compiler import VERSION
-
 
 @pytest.fixture
 def run(new_run):
@@ -223,8 +221,6 @@ def descriptor_kernel(source, pair, M: tl.constexpr, N: tl.constexpr):
 
 @pytest.mark.parametrize("arch", ["sm_90", "gfx950"])
 def test_descriptors_made_on_the_host_within_a_tuple_too(new_run, arch):
-    if VERSION < (3, 7) and arch == "gfx950":
-        return  # Triton 3.6 has no descriptors in tuples there
     run = new_run(arch=arch)
     x, out = run.place(torch.arange(40.0).reshape(5, 8)), run.empty((5, 8))
     descriptors = [TensorDescriptor.from_tensor(t, [2, 8]) for t in (x, out)]

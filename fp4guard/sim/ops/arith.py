@@ -53,7 +53,7 @@ def _signed(function: Callable[..., Array]) -> Rule:
     return rule
 
 
-def _signed_zeros(function: Callable[[Array, Array], Array], sign: int) -> Callable[[Array, Array], Array]:
+def signed_zeros(function: Callable[[Array, Array], Array], sign: int) -> Callable[[Array, Array], Array]:
     """A minimum (sign -1) or maximum (1) for which -0 is less than +0, as it is for the hardware."""
 
     def apply(a: Array, b: Array) -> Array:
@@ -167,10 +167,10 @@ RULES: dict[str, Rule] = {
     "arith.divf": _float(np.divide),
     "arith.remf": _float(np.fmod),
     "arith.negf": _float(np.negative),
-    "arith.maxnumf": _float(_signed_zeros(np.fmax, 1)),
-    "arith.minnumf": _float(_signed_zeros(np.fmin, -1)),
-    "arith.maximumf": _float(_signed_zeros(np.maximum, 1)),
-    "arith.minimumf": _float(_signed_zeros(np.minimum, -1)),
+    "arith.maxnumf": _float(signed_zeros(np.fmax, 1)),
+    "arith.minnumf": _float(signed_zeros(np.fmin, -1)),
+    "arith.maximumf": _float(signed_zeros(np.maximum, 1)),
+    "arith.minimumf": _float(signed_zeros(np.minimum, -1)),
     "arith.cmpf": _compare_floats,
     "arith.select": _select,
     # math

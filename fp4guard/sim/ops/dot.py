@@ -18,6 +18,9 @@ from . import exact
 from .arith import Rule
 from .shape import materialise
 
+#: How each part of a number is made, the largest first.
+Narrow = tuple[Callable[[Array], Array], ...]
+
 #: Bits of a float32 that a tensor core drops when it reads the number as TF32: verified on an H200.
 _TF32_DROPPED = 13
 
@@ -26,23 +29,29 @@ def _to_tf32(x: Array) -> Array:
     return (x.view(np.uint32) & np.uint32(0xFFFFFFFF << _TF32_DROPPED & 0xFFFFFFFF)).view(np.float32)
 
 
-def _parts(x: Array, narrow: Callable[[Array], Array], count: int) -> list[Array]:
+def _to_nearest_tf32(x: Array) -> Array:
+    """PTX cvt.rna.tf32.f32: ties away from zero."""
+    raised = (x.view(np.uint32) + np.uint32(1 << (_TF32_DROPPED - 1))).view(np.float32)
+    return np.where(np.isnan(x), x, _to_tf32(raised))
+
+
+def _parts(x: Array, narrow: Narrow) -> list[Array]:
     """`x` as a sum of numbers of fewer bits, the largest first; what is too small for them is lost."""
     parts = []
-    for _ in range(count):
-        part = narrow(x)
+    for function in narrow:
+        part = function(x)
         parts.append(part)
         x = x - part
     return parts
 
 
-def _in_parts(narrow: Callable[[Array], Array], count: int, terms: tuple[tuple[int, int], ...]) -> Callable[..., Array]:
+def _in_parts(narrow: Narrow, terms: tuple[tuple[int, int], ...]) -> Callable[..., Array]:
     """A product of float32 as a sum of products of parts, as Triton's pass F32DotTC writes it: smallest first, and a
     NaN that the small ones make of Inf - Inf is dropped before the largest is added.
     """
 
     def apply(a: Array, b: Array) -> Array:
-        left, right = _parts(a, narrow, count), _parts(b, narrow, count)
+        left, right = _parts(a, narrow), _parts(b, narrow)
         rest = sum(np.matmul(left[i], right[j]) for i, j in terms)
         return np.where(np.isnan(rest), np.float32(0), rest) + np.matmul(left[0], right[0])
 
@@ -57,9 +66,9 @@ def _single(narrow: Callable[[Array], Array]) -> Callable[..., Array]:
 _PRECISIONS: dict[str, Callable[..., Array]] = {
     "ieee": np.matmul,
     "tf32": _single(_to_tf32),
-    "tf32x3": _in_parts(_to_tf32, 2, ((0, 1), (1, 0))),
-    "bf16x3": _in_parts(round_to_bfloat16, 2, ((0, 1), (1, 0))),
-    "bf16x6": _in_parts(round_to_bfloat16, 3, ((1, 1), (0, 2), (2, 0), (0, 1), (1, 0))),
+    "tf32x3": _in_parts((_to_nearest_tf32, _to_tf32), ((0, 1), (1, 0))),
+    "bf16x3": _in_parts((round_to_bfloat16,) * 2, ((0, 1), (1, 0))),
+    "bf16x6": _in_parts((round_to_bfloat16,) * 3, ((1, 1), (0, 2), (2, 0), (0, 1), (1, 0))),
 }
 
 #: What the elements of the operands become before they are multiplied, exactly.

@@ -66,7 +66,9 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
     with np.errstate(all="ignore"):
         plain = np.logical_and.reduce([(x == 0) | ((x > 1e-140) & (x < 1e140)) for x in magnitudes])
     special = ~(np.isfinite(a) & np.isfinite(b) & np.isfinite(c))
-    result = np.where(special | ((a * b == 0) & ((a == 0) | (b == 0))), a * b + c, result)
+    # A product of finite numbers is finite, however large: against an infinite c it counts for nothing.
+    unbounded = np.where(np.isfinite(a) & np.isfinite(b), c, a * b + c)
+    result = np.where(special, unbounded, np.where((a * b == 0) & ((a == 0) | (b == 0)), a * b + c, result))
     for place in zip(*np.nonzero(~plain & ~special)):
         exact = Fraction(float(a[place])) * Fraction(float(b[place])) + Fraction(float(c[place]))
         result[place] = _nearest(exact) if exact else float(a[place] * b[place] + c[place])

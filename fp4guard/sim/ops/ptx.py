@@ -18,7 +18,8 @@ from ...errors import UnsupportedError
 from ...formats import E4M3, E5M2, NanElement, e2m1, e8m0, fp8
 from ..elements import Array, round_to_bfloat16
 from . import exact
-from .libdevice import saturated
+from .arith import signed_zeros
+from .libdevice import no_integer, saturated
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _DECLARATION = re.compile(r"^\.reg\s+(?:\.v\d\s+)?\.(\w+)\s+(.*)$", re.S)
@@ -174,8 +175,8 @@ INSTRUCTIONS: dict[str, Instruction] = {
     "ex2": Instruction(np.exp2, _APPROXIMATE),
     "lg2": Instruction(np.log2, _APPROXIMATE),
     "lop3": Instruction(_look_up),
-    "max": Instruction(np.fmax, ("ftz",)),
-    "min": Instruction(np.fmin, ("ftz",)),
+    "max": Instruction(signed_zeros(np.fmax, 1), ("ftz",)),
+    "min": Instruction(signed_zeros(np.fmin, -1), ("ftz",)),
     "mul": Instruction(np.multiply, (*_EXACT, "lo")),
     "neg": Instruction(np.negative, ("ftz",)),
     "not": Instruction(np.invert),
@@ -279,7 +280,7 @@ def _convert(target: str, source: str, modifiers: Sequence[str], operands: Seque
         if whole is None:
             raise UnsupportedError(f"cvt.{target}.{source} without a rounding")
         dtype = np.dtype(f"{'i' if target[0] == 's' else 'u'}{_WIDTHS[target]}")
-        return _TYPES[target].write(saturated(whole(x.astype(np.float64)), dtype))
+        return _TYPES[target].write(saturated(whole(x.astype(np.float64)), dtype, no_integer(source, dtype)))
     if {"rz", "rm", "rp", "rna"} & set(modifiers):
         raise UnsupportedError(f"cvt.{'.'.join(modifiers)}.{target}.{source}")
     if target.startswith(("f", "bf")):
@@ -290,7 +291,7 @@ def _convert(target: str, source: str, modifiers: Sequence[str], operands: Seque
             return _TYPES[target].write(_rounded(x.astype(np.float32 if target == "bf16" else _float(target)), target))
         x = exact.narrow(x.astype(np.float64), target)
         if "sat" in modifiers:
-            x = np.where(x != x, 0, np.clip(x, 0, 1)).astype(x.dtype)
+            x = (np.where(x != x, 0, np.clip(x, 0, 1)) + 0.0).astype(x.dtype)  # -0 becomes +0
     return _TYPES[target].write(x)
 
 

@@ -1,0 +1,57 @@
+"""Buffers whose strides span gigabytes, as int32 overflow needs them."""
+
+import numpy as np
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from fp4guard.memory import ALL_ONES, Memory, Role
+from fp4guard.memory.layouts import Layout
+from fp4guard.sim import Simulator
+from fp4guard.ttir import parse_arch
+
+#: Row 2 starts beyond 2^31 elements.
+HUGE_ROWS = Layout("huge rows", row_gap=1 << 30)
+
+
+@triton.jit
+def fill_rows_kernel(x, stride, WIDE: tl.constexpr, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    if WIDE:
+        row = row.to(tl.int64)
+    tl.store(x + row * stride + tl.arange(0, BLOCK), 1.0)
+
+
+@pytest.fixture
+def region():
+    return Memory(ALL_ONES).empty("x", Role.OUTPUT, (3, 16), torch.bfloat16, HUGE_ROWS)
+
+
+def test_only_what_is_touched_takes_memory(region):
+    resident = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+    assert len(region.storage) > 2**32
+    assert region.holds(ALL_ONES).all()
+    assert not len(region.disturbed(ALL_ONES))
+    region.seal()
+    grown = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) - resident
+    assert grown < 64 * 1024  # KiB
+
+
+@pytest.mark.parametrize("place", [0, 255, -1])
+def test_a_disturbed_end_is_seen(region, place):
+    region.storage[place] = 1
+    assert region.disturbed(ALL_ONES).tolist() == [place % len(region.storage)]
+
+
+@pytest.mark.parametrize(("wide", "kinds"), [(True, set()), (False, {"int-overflow"})])
+def test_rows_beyond_32_bits(wide, kinds):
+    memory = Memory(ALL_ONES)
+    region = memory.empty("x", Role.OUTPUT, (3, 16), torch.bfloat16, HUGE_ROWS)
+    simulator = Simulator(memory, parse_arch("sm_90"))
+    with simulator.intercepting():
+        fill_rows_kernel[(3,)](region.tensor, region.strides[0], wide, 16)
+    assert {incident.kind for incident in simulator.trace.incidents.values()} == kinds
+    written = ~region.uninitialised().any(axis=1)
+    assert written.tolist() == ([True, True, True] if wide else [True, True, False])
+    assert np.isfinite(region.tensor[:2].float().numpy()).all()
