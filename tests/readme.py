@@ -24,7 +24,7 @@ _FILE = re.compile(r"<!-- file: (?P<name>[^\n]*) -->\n```python\n(?P<text>.*?)``
 _TIME = re.compile(r"\d+(\.\d+)? s\b")
 
 #: Benchmarks print other figures each time.
-_NOT_COMPARED = ("tests/bench_interpreter.py",)
+_NOT_COMPARED = ("tests/bench_interpreter.py", "fp4guard bench")
 
 
 def outputs() -> list[re.Match[str]]:

@@ -56,7 +56,9 @@ def test_every_bound_is_of_a_row():
     """A bound that matches nothing would be believed to hold."""
     used = {id(row.allowed) for row in table.all_rows()}
     bounds = importlib.import_module("conformance.bounds")
-    unused = [k for t in (bounds.ARITHMETIC, bounds.PTX, bounds.WHOLE) for k, allowed in t.items() if id(allowed) not in used]
+    unused = [
+        k for t in (bounds.ARITHMETIC, bounds.PTX, bounds.WHOLE) for k, allowed in t.items() if id(allowed) not in used
+    ]
     assert unused == []
 
 

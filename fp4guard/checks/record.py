@@ -12,7 +12,6 @@ import torch
 from ..memory import DEFINED, Memory, Poison
 from ..sim import Incident, Trace
 
-
 #: Kinds of incidents that are findings whatever they do to the outputs.
 ADDRESS_KINDS = ("int-overflow", "oob-write", "oob-read", "race")
 

@@ -46,9 +46,7 @@ def decode(codes: ArrayLike) -> NDArray[np.float32]:
         raise TypeError(f"codes: dtype {codes.dtype}; allowed is uint8, one code a byte")
     if codes.size and codes.max() > 0xF:
         first = int(codes.ravel()[np.argmax(codes.ravel() > 0xF)])
-        raise ValueError(
-            f"codes: {first:#04x}; allowed are 0x00 .. 0x0f, one code a byte (packed? see unpack)"
-        )
+        raise ValueError(f"codes: {first:#04x}; allowed are 0x00 .. 0x0f, one code a byte (packed? see unpack)")
     return np.take(_VALUES, codes)
 
 

@@ -51,9 +51,7 @@ class FloatFormat:
 
 
 # OCP Microscaling Formats v1.0: section 5.3.3 (E2M1) and section 5.4.1 (E8M0).
-E2M1 = FloatFormat(
-    "e2m1", width=4, exponent_bits=2, mantissa_bits=1, bias=1, max=6.0, nan=None, infinity=None
-)
+E2M1 = FloatFormat("e2m1", width=4, exponent_bits=2, mantissa_bits=1, bias=1, max=6.0, nan=None, infinity=None)
 E8M0 = FloatFormat(
     "e8m0",
     width=8,
@@ -72,15 +70,9 @@ E8M0 = FloatFormat(
 E4M3 = FloatFormat("e4m3", 8, 4, 3, bias=7, max=448.0, nan=0x7F, infinity=None)
 E5M2 = FloatFormat("e5m2", 8, 5, 2, bias=15, max=57344.0, nan=0x7F, infinity=0x7C)
 # Those of gfx942 (AMD CDNA3 ISA, section 7.3): one bias more, no Inf, and the code of -0 is the only NaN.
-E4M3FNUZ = FloatFormat(
-    "e4m3fnuz", 8, 4, 3, bias=8, max=240.0, nan=0x80, infinity=None, has_negative_zero=False
-)
-E5M2FNUZ = FloatFormat(
-    "e5m2fnuz", 8, 5, 2, bias=16, max=57344.0, nan=0x80, infinity=None, has_negative_zero=False
-)
+E4M3FNUZ = FloatFormat("e4m3fnuz", 8, 4, 3, bias=8, max=240.0, nan=0x80, infinity=None, has_negative_zero=False)
+E5M2FNUZ = FloatFormat("e5m2fnuz", 8, 5, 2, bias=16, max=57344.0, nan=0x80, infinity=None, has_negative_zero=False)
 
 FLOAT16 = FloatFormat("float16", 16, 5, 10, bias=15, max=65504.0, nan=0x7E00, infinity=0x7C00)
 BFLOAT16 = FloatFormat("bfloat16", 16, 8, 7, bias=127, max=0xFF * 2.0**120, nan=0x7FC0, infinity=0x7F80)
-FLOAT32 = FloatFormat(
-    "float32", 32, 8, 23, bias=127, max=0xFFFFFF * 2.0**104, nan=0x7FC00000, infinity=0x7F800000
-)
+FLOAT32 = FloatFormat("float32", 32, 8, 23, bias=127, max=0xFFFFFF * 2.0**104, nan=0x7FC00000, infinity=0x7F800000)

@@ -50,14 +50,10 @@ class MXFP4:
             object.__setattr__(self, name, array)
         rows, width = self.codes.shape
         if width % (BLOCK // 2):
-            raise ValueError(
-                f"codes: {width} bytes a row; allowed are multiples of {BLOCK // 2}, whole blocks"
-            )
+            raise ValueError(f"codes: {width} bytes a row; allowed are multiples of {BLOCK // 2}, whole blocks")
         allowed = (rows, width * 2 // BLOCK)
         if self.scales.shape != allowed:
-            raise ValueError(
-                f"scales: shape {self.scales.shape}; {rows} x {width} bytes of codes allow {allowed}"
-            )
+            raise ValueError(f"scales: shape {self.scales.shape}; {rows} x {width} bytes of codes allow {allowed}")
 
     @classmethod
     def from_elements(cls, elements: ArrayLike, scales: ArrayLike) -> MXFP4:
@@ -88,9 +84,7 @@ def scale_byte_scalar(amax: float, rule: ScaleRule, zero_block: ZeroBlock = Zero
     return min(max(unbiased + e8m0.BIAS, 0), e8m0.MAX)
 
 
-def scale_bytes(
-    amax: ArrayLike, rule: ScaleRule, zero_block: ZeroBlock = ZeroBlock.SMALLEST
-) -> NDArray[np.uint8]:
+def scale_bytes(amax: ArrayLike, rule: ScaleRule, zero_block: ZeroBlock = ZeroBlock.SMALLEST) -> NDArray[np.uint8]:
     """The scale bytes, uint8, of blocks of largest magnitudes `amax`, finite and of any shape.
 
     Exponents come from frexp. `floor(log2(amax))` is wrong just below most powers of two.
@@ -132,9 +126,7 @@ def quantize(
         poisoned = ~finite.all(axis=-1)
         blocks = np.where(poisoned[:, :, None], 0.0, blocks)
     exponents = scales.astype(np.int64) - e8m0.BIAS
-    with np.errstate(
-        under="ignore"
-    ):  # a value that underflows is far below 0.25 and becomes a zero either way
+    with np.errstate(under="ignore"):  # a value that underflows is far below 0.25 and becomes a zero either way
         scaled = np.ldexp(blocks, -exponents[:, :, None])
     elements = e2m1.encode(scaled, rounding, nan_element)
     if nan is NanBlock.POISON:

@@ -47,8 +47,9 @@ _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 
 @dataclass(frozen=True)
 class Report:
-    """What one case showed, the worst finding first. `runs` counts how often the target was called; `coverage` says what
-    the loads and stores of its kernels were seen to do.
+    """What one case showed, the worst finding first.
+
+    `runs` counts how often the target was called; `coverage` says what the loads and stores of its kernels were seen to do.
     """
 
     target: Target

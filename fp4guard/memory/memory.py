@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from ..errors import UnsupportedError, UsageError
 from .layouts import CONTIGUOUS, Layout
 from .poison import Poison
 from .region import ADDRESSABLE, Bytes, Region, Role, foreign, guarded, guarded_strided
-
 
 #: A pointer of the simulator has 14 bits for the number of its region.
 MOST_REGIONS = (1 << 14) - 1

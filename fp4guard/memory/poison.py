@@ -59,7 +59,8 @@ def _extreme(largest: bool) -> Callable[[torch.dtype], np.ndarray[Any, Any]]:
         if dtype is torch.bool or dtype == _E8M0 or dtype.is_complex:
             return np.full(1, 254 if largest and dtype == _E8M0 else int(largest), np.uint8)
         info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
-        number = torch.tensor([info.max if largest else info.min], dtype=torch.float64 if dtype.is_floating_point else dtype)
+        wide = torch.float64 if dtype.is_floating_point else dtype
+        number = torch.tensor([info.max if largest else info.min], dtype=wide)
         return number.to(dtype).view(torch.uint8).numpy()
 
     return period

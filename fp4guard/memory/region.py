@@ -47,8 +47,8 @@ class Region:
     """
 
     __slots__ = (
-        "_views", "base", "dense", "dtype", "first", "huge", "keep", "last", "name", "role", "sealed", "shadow", "shape",
-        "storage", "strides",
+        "_views", "base", "dense", "dtype", "first", "huge", "keep", "last", "name", "role", "sealed", "shadow",
+        "shape", "storage", "strides",
     )  # fmt: skip
 
     def __init__(

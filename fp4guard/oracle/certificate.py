@@ -123,9 +123,7 @@ def fragile(values: Float64) -> Bools:
 def gamma(n: int, unit_roundoff: float) -> float:
     """Higham's gamma_n = n u / (1 - n u); ValueError where n u >= 1, where no bound holds."""
     if n * unit_roundoff >= 1:
-        raise ValueError(
-            f"n: {n}; with unit roundoff {unit_roundoff} allowed are less than {1 / unit_roundoff}"
-        )
+        raise ValueError(f"n: {n}; with unit roundoff {unit_roundoff} allowed are less than {1 / unit_roundoff}")
     return n * unit_roundoff / (1 - n * unit_roundoff)
 
 
@@ -175,9 +173,7 @@ def _scales_can_overflow(a: Operand, b: Operand) -> bool:
     scaled = [operand for operand in (a, b) if operand.scale is not None]
     if any(operand.largest >= MAX_SCALED for operand in scaled):
         return True
-    return (
-        len(scaled) == 2 and sum(int(o.scale.max(initial=-127)) for o in scaled if o.scale is not None) > 127
-    )
+    return len(scaled) == 2 and sum(int(o.scale.max(initial=-127)) for o in scaled if o.scale is not None) > 127
 
 
 def _scales_overflow(a: Operand, b: Operand) -> Bools:

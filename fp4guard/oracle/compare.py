@@ -54,11 +54,10 @@ class Element:
         if np.isnan(self.exact):
             return "a NaN takes part in this element, so it must be NaN"
         if self.bound == 0:
-            return f"the one right answer is {self.exact!r}, rounded once: certified, or given as exact; bits must match"
+            sole = f"the one right answer is {self.exact!r}, rounded once"
+            return f"{sole}: certified, or given as exact; bits must match"
         error = abs(self.actual.value - self.exact)
-        return (
-            f"exact {self.exact!r}; differs by {error:.6g}, a correct accumulator by at most {self.bound:.6g}"
-        )
+        return f"exact {self.exact!r}; differs by {error:.6g}, a correct accumulator by at most {self.bound:.6g}"
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,7 @@ class Mismatch:
 
     def __str__(self) -> str:
         lines = [f"Mismatched elements: {self.count} / {self.total} ({100 * self.count / self.total:.1f}%)"]
-        lines.append(
-            f"Greatest difference: {_ulps(self.worst)} at index {self.worst.index} [{self.dtype_name}]"
-        )
+        lines.append(f"Greatest difference: {_ulps(self.worst)} at index {self.worst.index} [{self.dtype_name}]")
         lines.append(f"    {self.worst}")
         if self.first != self.worst:
             lines.append(f"First difference: {_ulps(self.first)} at index {self.first.index}")

@@ -62,9 +62,7 @@ def _with_infinities(a: Operand, b: Operand, value: Float64) -> tuple[Float64, B
     """
     inf_a, inf_b = _signs_of_infinities(a), _signs_of_infinities(b)
     sign_a, sign_b = np.sign(a.values) + inf_a, np.sign(b.values) + inf_b
-    products = (
-        np.abs(inf_a) @ np.abs(sign_b).T + np.abs(sign_a) @ np.abs(inf_b).T - np.abs(inf_a) @ np.abs(inf_b).T
-    )
+    products = np.abs(inf_a) @ np.abs(sign_b).T + np.abs(sign_a) @ np.abs(inf_b).T - np.abs(inf_a) @ np.abs(inf_b).T
     balance = inf_a @ sign_b.T + sign_a @ inf_b.T - inf_a @ inf_b.T
     zero_times_inf = np.abs(inf_a) @ (sign_b == 0).T + (sign_a == 0) @ np.abs(inf_b).T
     opposed = np.abs(balance) < products

@@ -110,9 +110,7 @@ def to_float64(argument: object, name: str) -> Float64:
         if argument.dtype.kind != "f" or argument.dtype.itemsize > 8:
             raise TypeError(f"{name}: dtype {argument.dtype}; allowed are float16, float32 and float64")
         return argument.astype(np.float64)
-    raise TypeError(
-        f"{name}: {type(argument).__name__}; allowed are MXFP4, an object with .mx, a tensor, an array"
-    )
+    raise TypeError(f"{name}: {type(argument).__name__}; allowed are MXFP4, an object with .mx, a tensor, an array")
 
 
 def lowest_bit(values: Float64) -> NDArray[np.int16]:

@@ -40,9 +40,7 @@ def wild(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
     values = np.where((kind == 0) & one, np.nan, values)
     values = np.where((kind == 1) & one, sign * np.inf, values)
     values = np.where((kind == 2) & one, sign * fmt.max, values)
-    values = np.where(
-        (kind >= 3) & (kind <= 5) & few, sign * fmt.smallest * rng.integers(0, 5, (rows, k)), values
-    )
+    values = np.where((kind >= 3) & (kind <= 5) & few, sign * fmt.smallest * rng.integers(0, 5, (rows, k)), values)
     return round_to(values, fmt.name).value
 
 

@@ -1,4 +1,4 @@
-"""What a run tried: for each load and store, whether its mask was seen with all, some and no lanes on, and how far it went.
+"""What a run tried: for each load and store, whether its mask was seen with all, some and no lanes on, and its reach.
 
 Bugs of bounds hide where a mask never did anything. A clean run is evidence only for what it exercised.
 """

@@ -8,9 +8,14 @@ from ..ttir import Function, Operation, Value
 
 #: Operations that write memory, through their first operand.
 WRITES = (
-    "tt.store", "tt.atomic_rmw", "tt.atomic_cas", "tt.descriptor_store", "tt.descriptor_scatter", "tt.descriptor_reduce",
+    "tt.store",
+    "tt.atomic_rmw",
+    "tt.atomic_cas",
+    "tt.descriptor_store",
+    "tt.descriptor_scatter",
+    "tt.descriptor_reduce",
     "tt.call",
-)  # fmt: skip
+)
 
 #: Integer operations that compute an address, and can overflow doing it.
 COMPUTES = ("arith.addi", "arith.subi", "arith.muli", "arith.shli")
@@ -18,9 +23,21 @@ COMPUTES = ("arith.addi", "arith.subi", "arith.muli", "arith.shli")
 #: Operations that hand an address, or a part of one, on as it is. What a remainder, a mask or a comparison makes of a
 #: number is another number: there overflow is often meant (a hash), and the walk ends.
 _PASSES = (
-    "arith.extsi", "arith.extui", "arith.select", "tt.splat", "tt.broadcast", "tt.expand_dims", "tt.reshape", "tt.trans", "tt.unsplat",
-    "tt.addptr", "tt.bitcast", "tt.join", "tt.split", "tt.cat",
-)  # fmt: skip
+    "arith.extsi",
+    "arith.extui",
+    "arith.select",
+    "tt.splat",
+    "tt.broadcast",
+    "tt.expand_dims",
+    "tt.reshape",
+    "tt.trans",
+    "tt.unsplat",
+    "tt.addptr",
+    "tt.bitcast",
+    "tt.join",
+    "tt.split",
+    "tt.cat",
+)
 
 
 class Dataflow:

@@ -28,8 +28,10 @@ _TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.scan.retur
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A kernel's function, lowered. `arguments` are the slots and types that a launch fills; `written` the slots of those
-    through which it writes, None when that cannot be told; `waits` whether it has loops that may wait for something."""
+    """A kernel's function, lowered.
+
+    `arguments` are the slots and types that a launch fills; `written` the slots of those through which it writes, None when that cannot be told; `waits` whether it has loops that may wait for something.
+    """
 
     name: str
     arguments: tuple[tuple[int, Type], ...]
@@ -189,7 +191,7 @@ class _Lowering:
         return combine.scan_step(sources, _slots(op), self._combination(op), axis, reverse)
 
     def _call(self, op: Operation) -> Step:
-        """A device function that is not inlined. No function calls itself, so that one set of slots does for all calls."""
+        """A device function that is not inlined. No function calls itself: one set of slots does for all calls."""
         name = op.attributes["callee"]
         callee = self._function.callees.get(name)
         if callee is None:

@@ -53,7 +53,7 @@ class Ordering:
         return self._acquired
 
     def atomic(self, region: Region, elements: Array, programs: Array, semantics: str) -> None:
-        """Log the lanes of an atomic, in order: element numbers and programs (from 0); `semantics` as TTIR prints it."""
+        """Log the lanes of an atomic, in order: element numbers and programs; `semantics` as TTIR prints it."""
         releases, acquires = semantics in _RELEASES, semantics in _ACQUIRES
         if releases or acquires:
             self._log.append(_Event(self.now, region.name, elements, programs, releases, acquires))

@@ -64,7 +64,7 @@ def _ends(index: Array | slice) -> tuple[int, int]:
 
 
 class _Shadow:
-    """Who last wrote, read and atomically updated each element of one region in one launch; None: nobody any of them."""
+    """Who last wrote, read and atomically updated each element of one region in one launch; None: nobody."""
 
     __slots__ = ("count", "read", "updated", "written")
 
@@ -143,7 +143,8 @@ class Races:
 
     def _beside(self, last: _Last, index: Array | slice, me: Array) -> Array:
         """Lanes whose element another program accessed, not ordered before: what one of them does, the other did not
-        see. One that happened before needs no remembering, for what is ordered after me is ordered after it."""
+        see. One that happened before needs no remembering, for what is ordered after me is ordered after it.
+        """
         other, when = last.who[index], last.when[index]
         lanes = (other != 0) & (other != me)
         if lanes.any() and self.ordering.used:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 from ..errors import UnsupportedError
 from .ir import Block, Function, Location, Operation, Region, Type, Value
@@ -45,7 +44,6 @@ _RESULT_RULES: dict[str, Callable[[list[Type], str], Type]] = {
 _TWO_RESULTS = ("tt.split", "arith.mulsi_extended", "arith.mului_extended")
 
 
-@lru_cache(maxsize=4096)
 def parse_type(text: str) -> Type:
     """Parse `i32`, `!tt.ptr<f16>`, `tensor<4x8xbf16>`, with or without a layout.
 

@@ -184,9 +184,7 @@ def _check_inputs(
     (m, x_bytes), (n, w_bytes) = x.shape, w.shape
     k = 2 * x_bytes
     if w_bytes != x_bytes:
-        raise ValueError(
-            f"w has shape {tuple(w.shape)}; allowed: (N, {x_bytes}), the K/2 of x {tuple(x.shape)}"
-        )
+        raise ValueError(f"w has shape {tuple(w.shape)}; allowed: (N, {x_bytes}), the K/2 of x {tuple(x.shape)}")
     if k % SCALE_GROUP_SIZE != 0:
         raise ValueError(f"K is {k} (x has {x_bytes} bytes a row); allowed: multiples of {SCALE_GROUP_SIZE}")
     for name, extent in (("M", m), ("N", n), ("K", k)):
@@ -245,9 +243,7 @@ def _check_output(
     # Ordered by stride, each dimension must step over all of the one below.
     (inner, inner_size), (outer, outer_size) = sorted(zip(y.stride(), y.shape, strict=True))
     if inner_size > 1 and outer_size > 1 and outer <= inner * (inner_size - 1):
-        raise ValueError(
-            f"y has strides {y.stride()} for shape {(m, n)}; allowed: elements that do not overlap"
-        )
+        raise ValueError(f"y has strides {y.stride()} for shape {(m, n)}; allowed: elements that do not overlap")
     start, end = _span(y)
     for name, tensor in inputs.items():
         if start < _span(tensor)[1] and _span(tensor)[0] < end:
@@ -257,9 +253,7 @@ def _check_output(
 def _check_strides(name: str, tensor: torch.Tensor) -> None:
     # The stride of a dimension of size 1 is never used, and torch lets it be anything.
     if any(stride <= 0 for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1):
-        raise ValueError(
-            f"{name} has strides {tensor.stride()}; allowed: positive ones (no expanded dimension)"
-        )
+        raise ValueError(f"{name} has strides {tensor.stride()}; allowed: positive ones (no expanded dimension)")
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:

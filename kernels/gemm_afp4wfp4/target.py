@@ -15,9 +15,7 @@ from .launch import gemm_afp4wfp4 as launch
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 #: Configurations that suit preshuffled scales, whatever the number of rows.
-PRESHUFFLED = [
-    name for name, c in CONFIGS.items() if c.block_m >= 32 and c.block_n >= 32 and c.block_k >= 256
-]
+PRESHUFFLED = [name for name, c in CONFIGS.items() if c.block_m >= 32 and c.block_n >= 32 and c.block_k >= 256]
 
 
 @fg.fuzz(

@@ -12,10 +12,7 @@ from fp4guard import oracle
 @triton.jit
 def maximum_kernel(x, out, n, GUARD: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
-    if GUARD:
-        value = tl.load(x + i, mask=i < n, other=0)
-    else:
-        value = tl.load(x + i, mask=i < n)
+    value = tl.load(x + i, mask=i < n, other=0) if GUARD else tl.load(x + i, mask=i < n)
     tl.store(out, tl.max(value, 0))
 
 

@@ -1,7 +1,7 @@
 """How far the GPU may be from the simulator where they differ, and why.
 
-The simulator computes functions nearly exactly. Errors of the GPU's are the documented ones (CUDA C++ Programming Guide,
-"Mathematical Functions", and PTX ISA, chapter 9), plus one ulp of the simulator's own; what is measured is in the table.
+The simulator computes functions nearly exactly. Errors of the GPU's are the documented ones (CUDA C++ Programming
+Guide, "Mathematical Functions"; PTX ISA, chapter 9), plus one ulp of the simulator's own. The table has the measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ ARITHMETIC: dict[tuple[str, str], Allowed] = {
     ("math.sin", "f32"): Allowed(3, _FUSED, flushed=True),
     ("math.cos", "f32"): Allowed(3, _FUSED, flushed=True),
     ("math.erf", "f32"): Allowed(3, _FUSED, flushed=True),
-    **{(f"math.{name}", "f64"): Allowed(3, _APPROXIMATE) for name in ("exp", "exp2", "log", "log2", "sin", "cos", "erf")},
+    **{
+        (f"math.{name}", "f64"): Allowed(3, _APPROXIMATE)
+        for name in ("exp", "exp2", "log", "log2", "sin", "cos", "erf")
+    },
     ("tt.fp_to_fp", "e5m2 bf16"): Allowed(
         why="Triton shifts bits, which makes finite numbers of 65536 and more of E5M2's Inf and NaN", lanes=8
     ),
@@ -51,9 +54,10 @@ _DOCUMENTED = {
 
 #: Those of float32 that are exact but for subnormals.
 _EXACT = (
-    "fabs", "floor", "ceil", "trunc", "rint", "nearbyint", "round", "saturate", "fmin", "fmax", "fmod", "fma", "fmaf_rn",
-    "fdiv_rn", "frcp_rn", "fsqrt_rn", "frsqrt_rn", "fadd_rn", "fsub_rn", "fmul_rn", "nextafter", "ldexp", "scalbn",
-    "ilogb", "logb", "fdim", "copysign", *(f"float2{i}_{r}" for i in ("int", "uint", "ll", "ull") for r in ("rn", "rz", "rd", "ru")),
+    "fabs", "floor", "ceil", "trunc", "rint", "nearbyint", "round", "saturate", "fmin", "fmax", "fmod", "fma",
+    "fmaf_rn", "fdiv_rn", "frcp_rn", "fsqrt_rn", "frsqrt_rn", "fadd_rn", "fsub_rn", "fmul_rn", "nextafter",
+    "ldexp", "scalbn", "ilogb", "logb", "fdim", "copysign",
+    *(f"float2{i}_{r}" for i in ("int", "uint", "ll", "ull") for r in ("rn", "rz", "rd", "ru")),
     "llrint", "llround", "lrint", "lround",
 )  # fmt: skip
 
@@ -88,6 +92,9 @@ LIBDEVICE: dict[str, Allowed] = {
     **{f"__nv_{name}": Allowed(64, _BESSEL, absolute=5e-6) for name in ("j0", "j1", "y0", "y1")},
     "__nv_erfcx": Allowed(8192, _OWN),
     "__nv_normcdf": Allowed(8192, _OWN),
+    "__nv_cyl_bessel_i1": Allowed(12, _OWN),
+    "__nv_rhypot": Allowed(3, "the simulator's hypot of the greatest numbers is Inf, its reciprocal 0", lanes=8),
+    "__nv_erfcinv": Allowed(7, "the simulator halves the least subnormal, which makes 0 of it", lanes=2),
 }
 
 #: By snippet.
@@ -124,9 +131,12 @@ _PAIRS = (
 #: By operation and kernel, with or without the types.
 WHOLE: dict[str, Allowed] = {
     **{f"tt.dot: one product an output, {p}": Allowed(1, _PARTS) for p in ("tf32x3", "bf16x3", "bf16x6")},
-    **{f"tt.dot: random, {p}": Allowed(why=_SUMS, absolute=2.0**-16) for p in ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")},
+    **{
+        f"tt.dot: random, {p}": Allowed(why=_SUMS, absolute=2.0**-16)
+        for p in ("ieee", "tf32", "tf32x3", "bf16x3", "bf16x6")
+    },
     **{f"tt.dot: random {t} {t} f32": Allowed(why=_SUMS, absolute=2.0**-16) for t in ("f16", "bf16")},
-    **{f"tt.dot: random {t} {t} f32": Allowed(why=_SUMS_8, absolute=2.0**-7) for t in ("e4m3", "e5m2")},
+    **{f"tt.dot: random {t} {t} f32": Allowed(why=_SUMS_8, absolute=2.0**-5) for t in ("e4m3", "e5m2")},
     **{f"tt.dot_scaled: {pair}, scale 0": Allowed(why=_ZERO, lanes=4096) for pair in _PAIRS},
     **{f"tt.dot_scaled: {pair}, scale 254": Allowed(why=_LARGE, lanes=4096) for pair in _PAIRS},
     **{f"tt.dot_scaled: {pair}, one scale of 2 to 253 each": Allowed(why=_LARGE, lanes=16) for pair in _PAIRS},

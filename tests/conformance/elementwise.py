@@ -56,7 +56,7 @@ _FUNCTIONS = (
 )  # fmt: skip
 _SINGLE = (("tt.precise_sqrt", "tl.sqrt_rn(a)"), ("tt.precise_divf", "tl.div_rn(a, b)"))
 
-#: PTX: (mnemonics, snippet, types). `t`, `u` are .b16, `p`, `q` predicates; operands are 32-bit registers or of `types`.
+#: PTX: `t`, `u` are .b16, `p`, `q` predicates; operands are registers of 32 bits.
 _CVT_PAIR = "{{ .reg .b16 t; cvt.rn.satfinite.{}.f32 t, $2, $1; cvt.u32.u16 $0, t; }}"
 _CVT_HALF = "{{ .reg .b16 t; cvt.rn.satfinite.{}.f16x2 t, $1; cvt.u32.u16 $0, t; }}"
 _CVT_WIDEN = "{{ .reg .b16 t, u; mov.b32 {{t, u}}, $1; cvt.rn.f16x2.{} $0, t; }}"
@@ -156,11 +156,20 @@ def _conversions() -> Iterator[Row]:
             if target in _EIGHT and (not is_float(source) or source in ("f64", *_EIGHT)):
                 continue  # 8-bit floats to f64, and integers and f64 to them, do not compile for Hopper
             op = _conversion(source, target)
-            yield elementwise(op, f"a.to({_TRITON[target]})", source, target, ARITHMETIC.get((op, f"{source} {target}")))
+            yield elementwise(
+                op, f"a.to({_TRITON[target]})", source, target, ARITHMETIC.get((op, f"{source} {target}"))
+            )
     for source, target in (("f32", "f16"), ("f32", "bf16"), ("f32", "e5m2")):
         expression = f'a.to({_TRITON[target]}, fp_downcast_rounding="rtz")'
         yield elementwise("tt.fp_to_fp rtz", expression, source, target)
-    for source, target in (("f32", "i32"), ("i32", "f32"), ("bf16", "i16"), ("i16", "f16"), ("f64", "i64"), ("u8", "e4m3")):
+    for source, target in (
+        ("f32", "i32"),
+        ("i32", "f32"),
+        ("bf16", "i16"),
+        ("i16", "f16"),
+        ("f64", "i64"),
+        ("u8", "e4m3"),
+    ):
         yield elementwise("tt.bitcast", f"a.to({_TRITON[target]}, bitcast=True)", source, target)
     for source in ("i32", "f32", "bf16", "u8"):
         yield elementwise("to i1", "a.to(tl.int1).to(tl.int8)", source, "i8")
@@ -212,7 +221,9 @@ def _assembly() -> Iterator[Row]:
         out = "f32" if kind and kind[1] == "f32" else "u32"
         if out == "f32":
             call = f"({call}).to(tl.float32, bitcast=True)"
-        operands = " ".join("f32" if snippet.count("f32") and not re.search("s32|u32", snippet) else t for t in types.split())
+        operands = " ".join(
+            "f32" if snippet.count("f32") and not re.search("s32|u32", snippet) else t for t in types.split()
+        )
         if re.search(r"cvt\.r\w\w\.[su]32\.f32", snippet):
             operands = "f32"
         row = elementwise("PTX", call, operands, out, PTX.get(snippet))

@@ -130,10 +130,7 @@ def gather(x, index, out, AXIS: tl.constexpr, M: tl.constexpr, N: tl.constexpr):
 @triton.jit
 def histogram(x, out, MASKED: tl.constexpr, N: tl.constexpr, BINS: tl.constexpr):
     v = tl.load(x + tl.arange(0, N))
-    if MASKED:
-        r = tl.histogram(v, BINS, mask=v % 3 != 0)
-    else:
-        r = tl.histogram(v, BINS)
+    r = tl.histogram(v, BINS, mask=v % 3 != 0 if MASKED else None)
     tl.store(out + tl.arange(0, BINS), r)
 
 

@@ -76,7 +76,9 @@ def elementwise(ops: str, expression: str, types: str, out: str = "", allowed: A
         block = min(BLOCK, tensors[0].numel())
         _kernel("\n".join(lines))[(tensors[0].numel() // block,)](*tensors, N=block)
 
-    return Row(ops, f"`{expression}`", names, out or names[0], lambda: operands(names), launch, allowed=allowed or EXACT)
+    return Row(
+        ops, f"`{expression}`", names, out or names[0], lambda: operands(names), launch, allowed=allowed or EXACT
+    )
 
 
 EXACT = Allowed()

@@ -50,10 +50,12 @@ def rendered(header: dict[str, str], rows: Sequence[Row], outcomes: Sequence[Out
         f"- {len(outcomes)} rows, {total} values; {len(outcomes) - differing} rows without a difference, "
         f"{differing - wrong} with differences that they allow and explain, {wrong} wrong",
         "",
-        "`NaN` counts results that are NaN on both sides with different bits; `undefined` those that TTIR leaves open and",
-        "the simulator poisons (they are not compared); `worst` is the largest distance of two finite results, in ulp.",
+        "`NaN` counts results that are NaN on both sides, with other bits; `undefined` what TTIR leaves open and",
+        "the simulator poisons, which are not compared; `worst` is the largest distance in ulp where",
+        "the row promises something. PTX's conversions to E2M1 and from E8M0 need a GPU newer than Hopper.",
         "",
-        "| operation | what | types | values | equal bits | NaN | undefined | differing | worst | allowed | explanation |",
+        "| operation | what | types | values | equal bits | NaN | undefined | differing | worst | allowed "
+        "| explanation |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|---|---|",
     ]
     for row, o in zip(rows, outcomes):

@@ -129,7 +129,9 @@ def _scaled() -> Iterator[Row]:
         for what, scale in scales.items():
             ka, kb = k // _PACKED[fa], k // _PACKED[fb]
 
-            def make(rng: np.random.Generator, fa: str = fa, fb: str = fb, scale: Any = scale, what: str = what) -> Arrays:
+            def make(
+                rng: np.random.Generator, fa: str = fa, fb: str = fb, scale: Any = scale, what: str = what
+            ) -> Arrays:
                 a = _elements(fa, (_M, k // _PACKED[fa]), rng)
                 b = _elements(fb, (k // _PACKED[fb], _N), rng)
                 first = scale(rng)
@@ -207,6 +209,7 @@ def _layouts() -> Iterator[Row]:
     for how, (op, size) in _SHAPES.items():
         count = int(_ROWS * _COLUMNS * size) or _ROWS * 8
         for t in ("i32", "f32", "i8") if how not in ("cat", "broadcast") else ("i32",):
+
             def launch(x: Any, out: Any, how: str = how) -> None:
                 kernels.shape[(1,)](x, out, how, _ROWS, _COLUMNS)
 
@@ -223,6 +226,7 @@ def _layouts() -> Iterator[Row]:
 
         yield _row("tt.gather", f"along axis {axis}", "f32 i32", "f32", (_ROWS, _COLUMNS), made, gathered)
     for is_masked in (False, True):
+
         def counted(x: Any, out: Any, is_masked: bool = is_masked) -> None:
             kernels.histogram[(1,)](x, out, is_masked, 1024, 64)
 
@@ -248,6 +252,7 @@ def _atomics() -> Iterator[Row]:
     for how, types in kinds.items():
         for t in types:
             for old in (False, True):
+
                 def make(rng: np.random.Generator, t: str = t, how: str = how) -> Arrays:
                     cells, values = (rng.permutation(x)[:count] for x in operands((t, t), 1 << 13))
                     if how == "cas":
@@ -260,6 +265,7 @@ def _atomics() -> Iterator[Row]:
                 op = "tt.atomic_cas" if how == "cas" else "tt.atomic_rmw"
                 yield _row(op, f"{how}, {'old values' if old else 'cells'}", f"{t} {t}", t, (count,), make, launch)
     for t in ("i32", "i64", "f16", "bf16", "f32", "f64"):
+
         def contended(values: Any, out: Any) -> None:
             kernels.contended[(8,)](values, out, 512, 64)
 
@@ -272,12 +278,14 @@ def _atomics() -> Iterator[Row]:
 def _memory() -> Iterator[Row]:
     for how in ("load", "load of blocks", "store", "as 32 bits"):
         for t in ("i8",) if how == "as 32 bits" else ("i8", "i16", "f16", "f32", "i64"):
+
             def launch(x: Any, out: Any, how: str = how) -> None:
                 kernels.masked[(8,)](x, out, 3001, how, 512)
 
             op = {"store": "tt.store", "as 32 bits": "tt.bitcast of pointers"}.get(how, "tt.load")
             yield _row(op, f"masked {how}", t, t, (1 << 12,), _any(t), launch)
     for how, op in {"for": "scf.for", "while": "scf.while", "if": "scf.if", "return": "cf.cond_br"}.items():
+
         def run(x: Any, out: Any, how: str = how) -> None:
             kernels.flow[(1 << 12,)](x, out, how, 1)
 
@@ -300,6 +308,7 @@ def _descriptors() -> Iterator[Row]:
         "max": ("i32", "i64"),
     }.items():
         for t in types:
+
             def launch(x: Any, out: Any, how: str = how) -> None:
                 _workspace(x)
                 kernels.descriptor[grid](x, out, how, m, n, bm, bn)
@@ -345,12 +354,20 @@ def gemm_expected(config: str) -> oracle.Expected:
 def _gemms() -> Iterator[Row]:
     for config, m, n, k, regime in _GEMM:
         for t in _OUT:
+
             def make(_: Any, m: int = m, n: int = n, k: int = k, regime: str = regime) -> Arrays:
                 a, b = _matrices(m, n, k, regime)
                 return [a.codes, b.codes, a.scales, b.scales]
 
             def launch(
-                a: Any, b: Any, sa: Any, sb: Any, out: Any, config: str = config, shape: Any = (m, n), regime: Any = (k, regime)
+                a: Any,
+                b: Any,
+                sa: Any,
+                sb: Any,
+                out: Any,
+                config: str = config,
+                shape: Any = (m, n),
+                regime: Any = (k, regime),
             ) -> None:
                 gemm_afp4wfp4(a, b, sa, sb, out, config=CONFIGS[config])
                 expected = oracle.gemm(*_matrices(*shape, *regime))

@@ -44,9 +44,7 @@ class TestMXFP4:
         elements = unpack(matrix.codes)
         for (row, column), value in np.ndenumerate(matrix.decode()):
             element = e2m1.decode_scalar(int(elements[row, column]))
-            np.testing.assert_equal(
-                value, element * e8m0.decode_scalar(int(matrix.scales[row, column // 32]))
-            )
+            np.testing.assert_equal(value, element * e8m0.decode_scalar(int(matrix.scales[row, column // 32])))
 
     def test_a_nan_scale_makes_its_block_nan_zeros_included(self):
         decoded = MXFP4(np.zeros((1, 32), np.uint8), np.array([[255, 254]], np.uint8)).decode()
@@ -85,9 +83,7 @@ class TestMXFP4:
     )
     def test_what_does_not_belong_together_is_refused(self, codes, scales, error, match):
         with pytest.raises(error, match=match):
-            MXFP4(
-                np.zeros(codes, np.uint8), np.zeros((2, 1)) if scales is None else np.zeros(scales, np.uint8)
-            )
+            MXFP4(np.zeros(codes, np.uint8), np.zeros((2, 1)) if scales is None else np.zeros(scales, np.uint8))
 
 
 class TestScaleRules:

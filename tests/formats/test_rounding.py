@@ -14,14 +14,10 @@ def midpoints_and_neighbours(name):
     """Values of a type, midpoints between neighbours, and one float64 ulp to either side of both."""
     rng = np.random.default_rng(0)
     row = OUTPUT_TYPES[name]
-    codes = np.concatenate(
-        [np.arange(40), rng.integers(0, row.format.infinity, 400), [row.format.infinity - 2]]
-    )
+    codes = np.concatenate([np.arange(40), rng.integers(0, row.format.infinity, 400), [row.format.infinity - 2]])
     low = from_bits(codes.astype(row.bits_dtype), name)
     high = from_bits((codes + 1).astype(row.bits_dtype), name)
-    points = np.concatenate(
-        [low, (low + high) / 2, [row.format.max * (1 + 2.0 ** -(row.format.precision + 1))]]
-    )
+    points = np.concatenate([low, (low + high) / 2, [row.format.max * (1 + 2.0 ** -(row.format.precision + 1))]])
     points = np.concatenate([points, np.nextafter(points, np.inf), np.nextafter(points, -np.inf), [np.inf]])
     return np.concatenate([points, -points])
 
@@ -65,9 +61,7 @@ def test_nan_is_canonical(name):
 def test_bfloat16_bits_are_ml_dtypes():
     values = np.arange(1 << 16, dtype=np.uint16).view(ml_dtypes.bfloat16)
     values = values[~np.isnan(values.astype(np.float32))]
-    np.testing.assert_array_equal(
-        round_to(values.astype(np.float64), "bfloat16").bits, values.view(np.uint16)
-    )
+    np.testing.assert_array_equal(round_to(values.astype(np.float64), "bfloat16").bits, values.view(np.uint16))
 
 
 def test_other_names_and_widths_are_refused():

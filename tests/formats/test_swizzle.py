@@ -26,9 +26,7 @@ def test_it_is_the_permutation_that_the_kernels_document(row_blocks, column_bloc
 def test_unshuffle_inverts(row_blocks, column_blocks):
     for scales in numbered(32 * row_blocks, 8 * column_blocks):
         shuffled = shuffle_scales(scales)
-        np.testing.assert_array_equal(
-            unshuffle_scales(shuffled), scales.reshape(unshuffle_scales(shuffled).shape)
-        )
+        np.testing.assert_array_equal(unshuffle_scales(shuffled), scales.reshape(unshuffle_scales(shuffled).shape))
 
 
 def test_the_offset_formula_is_the_layout_and_a_bijection():

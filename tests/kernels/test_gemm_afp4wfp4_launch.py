@@ -133,9 +133,7 @@ class TestArguments:
             gemm(**arguments, scales="preshuffled", config=configs.CONFIGS[config])
         assert not launches
 
-    @pytest.mark.parametrize(
-        ("m", "x_scales"), [(31, (31, 5)), (32, (1, 256)), (33, (2, 256)), (33, (8, 256))]
-    )
+    @pytest.mark.parametrize(("m", "x_scales"), [(31, (31, 5)), (32, (1, 256)), (33, (2, 256)), (33, (8, 256))])
     def test_preshuffled_shapes(self, launches, m, x_scales):
         gemm(**operands(m=m, x_scales=bytes_(*x_scales), w_scales=bytes_(2, 256)), scales="preshuffled")
         assert launches[0].A_SCALES_SHUFFLED is (m >= 32)
@@ -304,9 +302,7 @@ class TestConfigs:
         assert config.block_k == block_k
         assert not launch.split_k(shape[2], config.block_k, config.num_ksplit).even_k
 
-    @pytest.mark.parametrize(
-        "m", [0, 1, 8, 9, 16, 17, 31, 32, 33, 64, 65, 128, 129, 256, 257, 512, 513, 2**20]
-    )
+    @pytest.mark.parametrize("m", [0, 1, 8, 9, 16, 17, 31, 32, 33, 64, 65, 128, 129, 256, 257, 512, 513, 2**20])
     def test_defaults_suit_every_layout_of_the_scales(self, m):
         for n, k in ((1, 32), (7168, 2304), (24576, 1536)):
             config = configs.default_config(m, n, k)
@@ -316,9 +312,7 @@ class TestConfigs:
 
 def compile_to_ttir(function, signature, constexprs, target):
     backend = make_backend(target)
-    signature = {
-        name: "constexpr" if name in constexprs else signature.get(name, "i32") for name in function.arg_names
-    }
+    signature = {name: "constexpr" if name in constexprs else signature.get(name, "i32") for name in function.arg_names}
     indexed = {(function.arg_names.index(name),): value for name, value in constexprs.items()}
     source = ASTSource(function, signature, indexed, {})
     options = backend.parse_options({})
@@ -359,9 +353,7 @@ class TestTTIR:
     @pytest.mark.parametrize("shuffled", [(False, False), (False, True), (True, True)])
     def test_every_layout_of_the_scales(self, target, even_k, shuffled):
         for name in ("BM32_BN32_BK256", "BM32_BN64_BK512_KS2", "BM64_BN128_BK512"):
-            assert "tt.dot_scaled" in self.gemm(
-                configs.CONFIGS[name], target, even_k=even_k, shuffled=shuffled
-            )
+            assert "tt.dot_scaled" in self.gemm(configs.CONFIGS[name], target, even_k=even_k, shuffled=shuffled)
 
     @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
     def test_every_output_type(self, target, dtype):

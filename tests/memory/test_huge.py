@@ -1,5 +1,7 @@
 """Buffers whose strides span gigabytes, as int32 overflow needs them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -23,19 +25,24 @@ def fill_rows_kernel(x, stride, WIDE: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(x + row * stride + tl.arange(0, BLOCK), 1.0)
 
 
+def resident():
+    """KiB of memory in use."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
 @pytest.fixture
 def region():
     return Memory(ALL_ONES).empty("x", Role.OUTPUT, (3, 16), torch.bfloat16, HUGE_ROWS)
 
 
 def test_only_what_is_touched_takes_memory(region):
-    resident = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+    before = resident()
     assert len(region.storage) > 2**32
     assert region.holds(ALL_ONES).all()
     assert not len(region.disturbed(ALL_ONES))
     region.seal()
-    grown = int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) - resident
-    assert grown < 64 * 1024  # KiB
+    assert resident() - before < 64 * 1024
 
 
 @pytest.mark.parametrize("place", [0, 255, -1])

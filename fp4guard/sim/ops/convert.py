@@ -31,7 +31,7 @@ def parse_literal(text: str, element: str) -> float | int | bool:
     if element not in _FORMATS:
         raise UnsupportedError(f"a constant of type {element}", detail=text)
     raw, decoded = _FORMATS[element]
-    return struct.unpack(decoded, struct.pack(raw, bits))[0]  # type: ignore[no-any-return]
+    return struct.unpack(decoded, struct.pack(raw, bits))[0]
 
 
 def constant(op: Operation) -> Array:

@@ -43,6 +43,35 @@ def _bessel_i1(x: Array) -> Array:
     return np.where(np.isinf(x), x, from_torch(torch.special.i1)(x))
 
 
+def _vanishing(function: Any) -> Callable[..., Array]:
+    """A function of torch's that goes to 0 far out, where torch makes NaN of Inf; only y of -Inf is NaN."""
+    name, odd = function.__name__, function.__name__.endswith("j1")
+
+    def apply(x: Array) -> Array:
+        far = np.isinf(x) if "bessel_j" in name else x == np.inf
+        return np.where(far, np.copysign(0.0, x) if odd else 0.0, from_torch(function)(x))
+
+    return apply
+
+
+def _half_turns(x: Array) -> tuple[Array, Array]:
+    """Which quarter of a turn `x` half turns are nearest to, and how far from it, exactly."""
+    rest = np.fmod(x, 2)
+    quarter = np.rint(2 * rest)
+    return np.where(np.isfinite(x), quarter, 0).astype(np.int64) & 3, np.pi * (rest - quarter / 2)
+
+
+def _sinpi(x: Array) -> Array:
+    quarter, rest = _half_turns(x)
+    found = np.choose(quarter, (np.sin(rest), np.cos(rest), -np.sin(rest), -np.cos(rest)))
+    return np.where(found == 0, np.copysign(0.0, x), found)
+
+
+def _cospi(x: Array) -> Array:
+    quarter, rest = _half_turns(x)
+    return np.choose(quarter, (np.cos(rest), -np.sin(rest), -np.cos(rest), np.sin(rest))) + 0.0
+
+
 def _unsigned(function: Callable[..., Array]) -> Callable[..., Array]:
     def apply(*operands: Array) -> Array:
         kind = f"u{operands[0].dtype.itemsize}"
@@ -65,7 +94,7 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "copysign": np.copysign,
     "cos": np.cos,
     "cosh": np.cosh,
-    "cospi": lambda x: np.cos(np.pi * np.fmod(x, 2)),
+    "cospi": _cospi,
     "cyl_bessel_i0": _bessel_i0,
     "cyl_bessel_i1": _bessel_i1,
     "ddiv_rn": np.divide,
@@ -95,8 +124,8 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "hypot": np.hypot,
     "i0": _bessel_i0,
     "i1": _bessel_i1,
-    "j0": from_torch(torch.special.bessel_j0),
-    "j1": from_torch(torch.special.bessel_j1),
+    "j0": _vanishing(torch.special.bessel_j0),
+    "j1": _vanishing(torch.special.bessel_j1),
     "ldexp": lambda x, n: np.ldexp(x, n.astype(np.int64)),
     "lgamma": from_torch(torch.lgamma),
     "log": np.log,
@@ -121,13 +150,13 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "scalbn": lambda x, n: np.ldexp(x, n.astype(np.int64)),
     "sin": np.sin,
     "sinh": np.sinh,
-    "sinpi": lambda x: np.sin(np.pi * np.fmod(x, 2)),
+    "sinpi": _sinpi,
     "sqrt": np.sqrt,
     "tan": np.tan,
     "tanh": np.tanh,
     "trunc": np.trunc,
-    "y0": from_torch(torch.special.bessel_y0),
-    "y1": from_torch(torch.special.bessel_y1),
+    "y0": _vanishing(torch.special.bessel_y0),
+    "y1": _vanishing(torch.special.bessel_y1),
 }
 
 #: Exact in the operands' own type: no detour through float64, which would round twice.
