@@ -49,7 +49,8 @@ _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 class Report:
     """What one case showed, the worst finding first.
 
-    `runs` counts how often the target was called; `coverage` says what the loads and stores of its kernels were seen to do.
+    `runs` counts how often the target was called; `coverage` says what the loads and
+    stores of its kernels were seen to do.
     """
 
     target: Target

@@ -30,7 +30,8 @@ _TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.scan.retur
 class Program:
     """A kernel's function, lowered.
 
-    `arguments` are the slots and types that a launch fills; `written` the slots of those through which it writes, None when that cannot be told; `waits` whether it has loops that may wait for something.
+    `arguments` are the slots and types that a launch fills; `written` the slots of those through which it
+    writes, None when that cannot be told; `waits` whether it has loops that may wait for something.
     """
 
     name: str
