@@ -25,7 +25,8 @@ from fp4guard.files import write_atomically  # noqa: E402
 def main() -> int:
     """Print the table and what is wrong; with `--write`, keep it."""
     parser = argparse.ArgumentParser(prog="python tests/conformance", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the table beside this file, named by the GPU")
+    write = "write the table into FOLDER (default: beside this file), named by the GPU"
+    parser.add_argument("--write", metavar="FOLDER", nargs="?", const=HERE, type=Path, help=write)
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains TEXT")
     parser.add_argument("--simulate", action="store_true", help="the simulator's part alone; needs no GPU")
     parser.add_argument("--jobs", type=int, default=min(14, os.cpu_count() or 1), help="worker processes")
@@ -49,7 +50,7 @@ def main() -> int:
         print(text)
         if options.write:
             name = torch.cuda.get_device_name().split()[-1]
-            write_atomically(Path(os.environ.get("OUT") or HERE) / f"{name}.md", text)
+            write_atomically(options.write / f"{name}.md", text)
     for outcome in wrong:
         print(f"WRONG {outcome.name}: {outcome.error or f'{outcome.beyond} values, {outcome.example}'}")
     return 1 if wrong else 0

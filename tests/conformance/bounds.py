@@ -1,7 +1,9 @@
 """How far the GPU may be from the simulator where they differ, and why.
 
-The simulator computes functions nearly exactly. Errors of the GPU's are the documented ones (CUDA C++ Programming
-Guide, "Mathematical Functions"; PTX ISA, chapter 9), plus one ulp of the simulator's own. The table has the measured.
+Bounds of functions are the documented errors (CUDA C++ Programming Guide, "Mathematical Functions"; PTX ISA, chapter 9)
+plus one ulp of the simulator's own. Those of the Bessel functions of float64, erfcx, normcdf, i1, powi, tanh.approx and
+of inexact dots were set after a first measurement: they say that nothing got worse, not that either side is right.
+`lanes` of a whole row check nothing but that it runs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from .row import Allowed
 _FTZ = "Triton compiles libdevice's float32 code so that subnormal operands and results are 0 (nvvm-reflect-ftz)"
 _APPROXIMATE = "approximate on the GPU"
 _FUSED = f"{_APPROXIMATE}; {_FTZ}"
-_REMAINDER = "the GPU computes a - trunc(a / b) * b with roundings in between; the simulator the exact remainder"
+_REMAINDER = (
+    "the GPU computes fma(-trunc(a / b), b, a) (99.8 % of a sample of float32); the simulator the exact remainder"
+)
 _EXP = "the GPU computes 2**(x * log2(e)), whose exponent is rounded: 2 + 1.173 |x| ulp"
 
 _EVERY = 1 << 17
@@ -63,7 +67,11 @@ _EXACT = (
 
 _SINE = "absolute errors of 2**-20.5 up to pi, beyond which PTX promises nothing"
 _LOG = "an absolute error of 2**-22 near 1, 3 ulp elsewhere"
-_BESSEL = "relative errors up to 8, absolute ones beyond, of the GPU's and of torch's function"
+_BESSEL = "absolute errors of the GPU's beyond 8 (documented: 2.2e-6; measured against mpmath: 8e-7); subnormals as 0"
+_BESSEL_64 = (
+    "the simulator is the less exact: torch's float64 function is off by up to 7e-7, the GPU by 3e-13 "
+    "(mpmath, a sample up to 1e4)"
+)
 _OWN = "here the simulator's function, torch's in float64, is the less exact"
 
 #: By symbol.
@@ -89,7 +97,7 @@ LIBDEVICE: dict[str, Allowed] = {
     "__nv_lgammaf": Allowed(7, f"near zeros of the function an absolute error; {_FTZ}", flushed=True, absolute=1e-6),
     "__nv_lgamma": Allowed(5, "near zeros of the function an absolute error", absolute=1e-13),
     **{f"__nv_{name}f": Allowed(10, _BESSEL, flushed=True, absolute=9e-6) for name in ("j0", "j1", "y0", "y1")},
-    **{f"__nv_{name}": Allowed(64, _BESSEL, absolute=5e-6) for name in ("j0", "j1", "y0", "y1")},
+    **{f"__nv_{name}": Allowed(64, _BESSEL_64, absolute=5e-6) for name in ("j0", "j1", "y0", "y1")},
     "__nv_erfcx": Allowed(8192, _OWN),
     "__nv_normcdf": Allowed(8192, _OWN),
     "__nv_cyl_bessel_i1": Allowed(12, _OWN),
