@@ -58,18 +58,18 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
     else:
         lanes = np.flatnonzero(np.broadcast_to(live, shape))
         address, value = address.reshape(-1)[lanes], value.reshape(-1)[lanes]
-    fit = _without_overflow(m, site, address, shape, lanes)
+    fit = without_overflow(m, site, address, shape, lanes)
     if fit is not None:
         lanes = np.flatnonzero(fit) if lanes is None else lanes[fit]
         address, value = address[fit], value[fit]
         if not len(address):
             return
     raw = site.element.store(value)
-    for region, offset, chosen in _by_region(m, address):
+    for region, offset, chosen in by_region(m, address):
         low, high = int(offset.min()), int(offset.max()) + site.element.width
         if region is not None:
             seen.last |= high == region.last
-        good = _writable(region, offset, site.element.width, low, high)
+        good = writable(region, offset, site.element.width, low, high)
         if good is not None:
             bad = ~good
             m.report("oob-write", site, region, offset[bad], _lane_programs(shape, lanes, chosen, bad))
@@ -82,7 +82,7 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
         if m.watches(region):
             changed = _changed(region, offset, part)
             _report_conflicts(m, site, region, offset, programs, shape, changed)
-        lost = _write(region, offset, part)
+        lost = write(region, offset, part)
         if region.role is Role.INPUT:
             m.report("input-write", site, region, offset, programs)
         if lost is not None and lost.any():
@@ -91,7 +91,7 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
             m.report("race", site, region, offset[lost], programs[lost], (site, winner))
 
 
-def _without_overflow(
+def without_overflow(
     m: Machine, site: Site, address: Array, shape: tuple[int, ...], lanes: Array | None
 ) -> Array | None:
     """Which lanes have an address whose arithmetic did not overflow, the others reported; None when all have."""
@@ -159,10 +159,10 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
     if not len(address):
         return np.full(shape, m.poison(site), element.held)
     value = np.full(len(address), m.poison(site), element.held)
-    fit = _without_overflow(m, site, address, shape, lanes)
+    fit = without_overflow(m, site, address, shape, lanes)
     if fit is not None:
         address = np.where(fit, address, address & ~OVERFLOWED)
-    for region, offset, chosen in _by_region(m, address):
+    for region, offset, chosen in by_region(m, address):
         if fit is not None:
             kept = fit if chosen is None else fit[chosen]
             chosen = np.flatnonzero(kept) if chosen is None else chosen[kept]
@@ -170,7 +170,7 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
         if region is None:
             m.report("oob-read", site, None, offset, _lane_programs(shape, lanes, chosen, None))
             continue
-        state = _states(region, offset, element.width)
+        state = states(region, offset, element.width)
         bad, fresh, good = (state & ADDRESSABLE) == 0, state == ADDRESSABLE, state == DEFINED
         for kind, selected in (("oob-read", bad), ("uninitialized-read", fresh)):
             if selected.any():
@@ -179,7 +179,7 @@ def _load_lanes(m: Machine, site: Site, address: Array, live: Array | None) -> A
         if m.watches(region) and good.any():
             programs = _lane_programs(shape, lanes, chosen, good)
             _report_conflicts(m, site, region, offset[good], programs, shape, None)
-        read = element.load(_gather(region, offset[good], element.width))
+        read = element.load(gather(region, offset[good], element.width))
         value[good if chosen is None else chosen[good]] = read
     if lanes is None:
         return value.reshape(shape)
@@ -226,7 +226,7 @@ def _report_conflicts(
         m.report("race", site, region, offset[chosen], programs[chosen], (conflict.other, conflict.program))
 
 
-def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
+def by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Array, Array | None]]:
     """Group flat addresses, at least one: each region, the offsets in its storage, and which addresses (None: all)."""
     first = int(address.min()) >> REGION_SHIFT
     if first == int(address.max()) >> REGION_SHIFT:
@@ -241,7 +241,7 @@ def _by_region(m: Machine, address: Array) -> Iterator[tuple[Region | None, Arra
         yield region, offset - base_address(number) if region is not None else offset, chosen
 
 
-def _states(region: Region, offset: Array, width: int) -> Array:
+def states(region: Region, offset: Array, width: int) -> Array:
     """Per lane, the shadow bits that all its bytes have; 0 beyond the storage."""
     if not len(region.shadow):
         return np.zeros(len(offset), np.uint8)
@@ -253,13 +253,13 @@ def _states(region: Region, offset: Array, width: int) -> Array:
     return np.where(inside, state, 0)
 
 
-def _writable(region: Region | None, offset: Array, width: int, low: int, high: int) -> Array | None:
+def writable(region: Region | None, offset: Array, width: int, low: int, high: int) -> Array | None:
     """None when every lane may write, else which may; `low` and `high` bound the bytes."""
     if region is None:
         return np.zeros(len(offset), bool)
     if region.dense and low >= region.first and high <= region.last:
         return None
-    good = (_states(region, offset, width) & ADDRESSABLE) != 0
+    good = (states(region, offset, width) & ADDRESSABLE) != 0
     return None if good.all() else good
 
 
@@ -267,17 +267,17 @@ def _aligned(offset: Array, width: int) -> bool:
     return width == 1 or not int(np.bitwise_or.reduce(offset, axis=None)) & (width - 1)
 
 
-def _gather(region: Region, offset: Array, width: int) -> Array:
+def gather(region: Region, offset: Array, width: int) -> Array:
     if _aligned(offset, width):
         return region.view("storage", width)[elements_at(offset, width)]
     return region.storage[offset[:, None] + np.arange(width)].view(f"u{width}").reshape(-1)
 
 
 def _changed(region: Region, offset: Array, raw: Array) -> Callable[[], Array]:
-    return lambda: _gather(region, offset, raw.dtype.itemsize) != raw
+    return lambda: gather(region, offset, raw.dtype.itemsize) != raw
 
 
-def _write(region: Region, offset: Array, raw: Array) -> Array | None:
+def write(region: Region, offset: Array, raw: Array) -> Array | None:
     """Write, and return which lanes did not get their value in: another lane of this store wrote another one.
 
     None when no two lanes can have met.

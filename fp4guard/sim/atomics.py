@@ -67,10 +67,10 @@ def update(
             m.report("undefined-value", site, None, None, np.nonzero(off)[0])
     if not len(lanes):
         return old.reshape(whole)
-    fit = access._without_overflow(m, site, address[lanes], whole, lanes)
+    fit = access.without_overflow(m, site, address[lanes], whole, lanes)
     lanes = lanes if fit is None else lanes[fit]
     if len(lanes):
-        for region, offset, chosen in access._by_region(m, address[lanes]):
+        for region, offset, chosen in access.by_region(m, address[lanes]):
             mine = lanes if chosen is None else lanes[chosen]
             good = _checked(m, site, region, offset, _programs(mine, shape))
             if region is None or not good.any():
@@ -81,8 +81,8 @@ def update(
             old[mine] = _apply(atomic, cells, place, tuple(x[mine] for x in operands), used)
             raw = element.store(cells)
             # One that changes nothing, such as a failed compare-and-swap, is no progress: see `while_step`.
-            m.writes += bool((access._gather(region, unique, element.width) != raw).any())
-            access._write(region, unique, raw)
+            m.writes += bool((access.gather(region, unique, element.width) != raw).any())
+            access.write(region, unique, raw)
     return old.reshape(whole)
 
 
@@ -97,7 +97,7 @@ def _checked(m: Machine, site: Site, region: Region | None, offset: Array, progr
         m.report("oob-write", site, None, offset, programs)
         return np.zeros(len(offset), bool)
     width = site.element.width
-    good = access._writable(region, offset, width, int(offset.min()), int(offset.max()) + width)
+    good = access.writable(region, offset, width, int(offset.min()), int(offset.max()) + width)
     if good is None:
         good = np.ones(len(offset), bool)
     else:
@@ -126,9 +126,9 @@ def _open(
     """
     element = site.element
     unique, place = _distinct(offset)
-    cells = element.load(access._gather(region, unique, element.width))
+    cells = element.load(access.gather(region, unique, element.width))
     if not region.sealed:
-        fresh = access._states(region, unique, element.width) != DEFINED
+        fresh = access.states(region, unique, element.width) != DEFINED
         if fresh.any():
             cells = np.where(fresh, m.poison(site), cells)
             if atomic.reads or used:
