@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 
 ROOT = next((p for p in (_HERE / "_included", _HERE.parent / "kernels") if (p / "__init__.py").exists()), None)
 

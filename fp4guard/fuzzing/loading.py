@@ -82,9 +82,11 @@ def spec_of(target: Target) -> str:
 
 
 def family_of(target: Target) -> str | None:
-    """The included kernel family that a target belongs to; None for a user's own."""
-    module = target.function.__module__ or ""  # None for code that was given to exec
-    return module.split(".")[2].split("@")[0] if module.startswith(f"{_INCLUDED}.") else None
+    """The included kernel family that a target belongs to, however it was imported; None for a user's own."""
+    file = target.file.resolve()
+    if included.ROOT is None or not file.is_relative_to(included.ROOT):
+        return None
+    return file.relative_to(included.ROOT).parts[0].split("@")[0]
 
 
 def defects_of(family: str) -> tuple[Defect, ...]:
