@@ -18,19 +18,18 @@ class Coverage:
     def add(self, sites: Mapping[Site, SiteCoverage]) -> None:
         """Take in a run's."""
         for site, seen in sites.items():
-            place = site.location, site.operation.name
-            if place in self.places:
-                self.places[place].merge(seen)
-            else:
-                self.places[place] = replace(seen)
+            self._take((site.location, site.operation.name), seen)
 
     def merge(self, other: Coverage) -> None:
         """Take in what another case covered."""
         for place, seen in other.places.items():
-            if place in self.places:
-                self.places[place].merge(seen)
-            else:
-                self.places[place] = replace(seen)
+            self._take(place, seen)
+
+    def _take(self, place: tuple[Location, str], seen: SiteCoverage) -> None:
+        if place in self.places:
+            self.places[place].merge(seen)
+        else:
+            self.places[place] = replace(seen)
 
     @property
     def partial_masks(self) -> int:

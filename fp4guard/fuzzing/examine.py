@@ -157,8 +157,7 @@ class _Examination:
         effects, blamed = self._effects(first, second, bool(unstable)) if not random else ({}, set())
         findings = [from_incident(i, effects.get(i.site)) for i in self._relevant(first, second, blamed)]
         findings += self._races_backwards(first, second)
-        not_written = outputs.unwritten(first, second)
-        findings += not_written
+        findings += outputs.unwritten(first, second)
         findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
         findings += outputs.wrong_values(second, unstable)

@@ -17,7 +17,7 @@ from .addresses import OVERFLOWED, REGION_SHIFT, base_address
 from .coverage import SiteCoverage
 from .elements import Array, elements_at
 from .machine import Machine
-from .races import EVERYONE
+from .races import EVERYONE, Conflict
 from .trace import Site
 
 
@@ -208,20 +208,33 @@ def _report_conflicts(
     `changed` is a write's that is about to happen: which lanes write something else than what is there.
     """
     assert m.races is not None
+    races = m.races
     # An access that is the same for all programs stands for each of them.
     everyone = shape[0] == 1 and len(m.programs) > 1
     ids = np.full(len(offset), EVERYONE) if everyone else m.programs[programs]
-    elements = site.element.width // region.dtype.itemsize
+
+    def watch(places: Array, who: Array, elements: int) -> list[Conflict]:
+        if changed is None:
+            return races.read(site, region, places, who)
+        return races.write(site, region, places, who, lambda: np.repeat(changed(), elements))
+
+    report_races(m, site, region, offset, programs, ids, watch)
+
+
+def report_races(
+    m: Machine, site: Site, region: Region, offset: Array, programs: Array, ids: Array,
+    watch: Callable[[Array, Array, int], list[Conflict]],
+) -> None:  # fmt: skip
+    """Report what an access races with: what `watch` finds, given offsets, ids and how many elements a lane touches.
+
+    `programs` index the batch, `ids` count over the grid. An access through a wider pointer touches several elements of
+    the region, and each is watched.
+    """
+    elements = max(site.element.width // region.dtype.itemsize, 1)
     if elements > 1:
-        # An access through a wider pointer touches several elements of the region.
         offset = (offset[:, None] + np.arange(elements) * region.dtype.itemsize).reshape(-1)
-        ids, programs, narrow = np.repeat(ids, elements), np.repeat(programs, elements), changed
-        changed = None if narrow is None else lambda: np.repeat(narrow(), elements)
-    if changed is None:
-        conflicts = m.races.read(site, region, offset, ids)
-    else:
-        conflicts = m.races.write(site, region, offset, ids, changed)
-    for conflict in conflicts:
+        ids, programs = np.repeat(ids, elements), np.repeat(programs, elements)
+    for conflict in watch(offset, ids, elements):
         chosen = conflict.lanes
         m.report("race", site, region, offset[chosen], programs[chosen], (conflict.other, conflict.program))
 

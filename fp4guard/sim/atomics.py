@@ -110,11 +110,11 @@ def _checked(m: Machine, site: Site, region: Region | None, offset: Array, progr
 def _note(m: Machine, site: Site, region: Region, offset: Array, programs: Array, semantics: str) -> None:
     """Tell those who watch the order of accesses."""
     if m.races is not None:
-        for conflict in m.races.update(site, region, offset, m.programs[programs]):
-            lanes = conflict.lanes
-            against = conflict.other, conflict.program
-            m.report("race", site, region, offset[lanes], programs[lanes], against)
-        m.races.ordering.atomic(region, offset // site.element.width, m.programs[programs], semantics)
+        races, ids = m.races, m.programs[programs]
+        access.report_races(
+            m, site, region, offset, programs, ids, lambda places, who, _: races.update(site, region, places, who)
+        )
+        races.ordering.atomic(region, offset // site.element.width, ids, semantics)
 
 
 def _open(

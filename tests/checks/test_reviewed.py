@@ -52,6 +52,20 @@ def wide_store(mem, place):
 
 
 @triton.jit
+def wide_atomic_kernel(x, NEXT: tl.constexpr):
+    if tl.program_id(0) == 0:
+        tl.atomic_add(x.to(tl.pointer_type(tl.int32)), 0x01010101)
+    else:
+        tl.store(x + NEXT, 9)
+
+
+@fg.fuzz(place=[2, 4])
+def wide_atomic(mem, place):
+    x = mem.output("x", (8,), torch.uint8, fill=0)
+    wide_atomic_kernel[(2,)](x, place)
+
+
+@triton.jit
 def sum_kernel(x, out, n, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     tl.store(out, tl.sum(tl.load(x + i, mask=i < n, other=0.0), 0))
@@ -82,6 +96,11 @@ def test_a_loop_over_an_atomic_counter_makes_progress():
 def test_a_wide_store_races_for_each_element_it_covers():
     assert kinds(fg.examine(wide_store, place=2)) == ["race"]
     assert kinds(fg.examine(wide_store, place=4)) == []
+
+
+def test_a_wide_atomic_races_for_each_element_it_covers():
+    assert kinds(fg.examine(wide_atomic, place=2)) == ["race"]
+    assert kinds(fg.examine(wide_atomic, place=4)) == []
 
 
 def test_a_bound_allows_the_rounding_of_a_sum_and_no_more():
