@@ -5,6 +5,7 @@ import shlex
 import textwrap
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 # Imported here, so that they stay when pytester forgets what a run inside this process has imported.
 import fp4guard.fuzzing.pytest_item
@@ -62,12 +63,18 @@ COUNTING = """
 
 @pytest.fixture
 def write(pytester):
-    """Write a test file in the folder of the run."""
+    """Write a test file in the folder of the run, where its failing cases are kept too.
+
+    Hypothesis settles on a place for them when it is imported: runs inside one process, and those of other workers,
+    would share it, and take cases of tests of the same name for their own.
+    """
 
     def write(text, name="test_it"):
         return pytester.makepyfile(**{name: textwrap.dedent(text)})
 
-    return write
+    set_hypothesis_home_dir(pytester.path / ".hypothesis")
+    yield write
+    set_hypothesis_home_dir(None)
 
 
 def test_targets_are_tests_and_failing_ones_write_reproducers(pytester, write, run_python):

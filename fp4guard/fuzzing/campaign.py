@@ -207,5 +207,6 @@ def run_campaign(
         try:
             searcher.run()
         except Exception as error:
+            interrupts.check()
             searcher.search.error = error  # the other targets are none the worse
         yield searcher.search

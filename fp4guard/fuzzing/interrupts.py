@@ -16,13 +16,20 @@ _pending = threading.Event()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While active, an interrupt that goes unheard where it strikes is raised by the next `check`."""
+    """While active, an interrupt that is lost where it strikes is raised all the same: by `check`, or at the end.
+
+    Lost: swallowed, or replaced by another error that it led to (hypothesis' clean-up asserts that it has begun).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
     previous = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
+    except Exception as error:
+        if _pending.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, previous)
         _pending.clear()

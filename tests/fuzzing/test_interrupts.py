@@ -32,6 +32,20 @@ def test_interrupt_in_a_callback_of_the_garbage_collector_is_raised_later():
         check()
 
 
+def test_interrupt_that_another_error_replaces_is_raised_at_the_end():
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        try:
+            strike()
+        finally:
+            raise AssertionError("clean-up that had not begun")
+    check()
+
+
+def test_errors_pass_through():
+    with pytest.raises(AssertionError), interruptible():
+        raise AssertionError
+
+
 def test_handler_is_restored():
     before = signal.getsignal(signal.SIGINT)
     with interruptible():
