@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .fuzzing.replay import replay
     from .fuzzing.strategies import dims
     from .fuzzing.target import Target, fuzz
-    from .memory.layouts import PLAIN, ROWS, STRIDED, Layout
+    from .memory.layouts import PLAIN, ROWS, STRIDED, WIDE, Layout
     from .sim.tuning import configs, tuned
 
 _WHERE = {
@@ -43,6 +43,7 @@ _WHERE = {
     "ROWS": "memory.layouts",
     "Report": "fuzzing.examine",
     "STRIDED": "memory.layouts",
+    "WIDE": "memory.layouts",
     "Target": "fuzzing.target",
     "UnsupportedError": "errors",
     "UsageError": "errors",
@@ -59,6 +60,7 @@ __all__ = [
     "PLAIN",
     "ROWS",
     "STRIDED",
+    "WIDE",
     "Case",
     "DefectError",
     "Finding",

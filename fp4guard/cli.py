@@ -74,7 +74,7 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 @click.option("--max-time", type=Duration(), help="Time for all targets [60s if no limit and no profile].")
 @click.option("--max-cases", type=click.IntRange(min=1), help="Cases for each target [the profile's].")
 @click.option("--seed", type=click.IntRange(min=0), help="The same cases every time.")
-@click.option("--arch", default="sm_90", show_default=True, help="Compile for sm_<n> or gfx<n>.")
+@click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
 @click.option("--defect", metavar="ID", help="Plant this defect of an included kernel first.")
 @click.option("--repro-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("repro"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
@@ -85,7 +85,7 @@ def fuzz(
     max_time: float | None,
     max_cases: int | None,
     seed: int | None,
-    arch: str,
+    arch: str | None,
     defect: str | None,
     repro_dir: Path,
     json_file: Path | None,
@@ -110,7 +110,7 @@ def fuzz(
     chosen = PROFILES[profile or "dev"]
     if max_time is None and max_cases is None and profile is None:
         max_time = _DEFAULT_SECONDS
-    options = Options(chosen, parse_arch(arch), seed, defect)
+    options = Options(chosen, None if arch is None else parse_arch(arch), seed, defect)
     scripts: dict[int, Path] = {}
 
     console = Console()
@@ -186,10 +186,10 @@ def ops(as_json: bool) -> int:
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this defect or control; may be repeated.")
 @click.option("--max-cases", type=click.IntRange(min=1), default=300, show_default=True, help="Cases for each.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--arch", default="sm_90", show_default=True)
+@click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 @_guarded
-def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str, as_json: bool) -> int:
+def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str | None, as_json: bool) -> int:
     """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
 
     Exit status 0 only if every defect is found and every control is clean.
@@ -232,6 +232,36 @@ def sim(rounds: int, as_json: bool) -> int:
     rows = Console(stderr=as_json).bench(sim.compare(rounds))
     if as_json:
         click.echo(_as_text(sim.as_json(rows)), nl=False)
+    return CLEAN
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def gluon(rounds: int, as_json: bool) -> int:
+    """One launch of a Gluon kernel in the simulator beside its twin's in plain Triton."""
+    from .bench import gluon
+    from .console import Console
+
+    rows = Console(stderr=as_json).bench_gluon(gluon.compare(rounds))
+    if as_json:
+        click.echo(_as_text(gluon.as_json(rows)), nl=False)
+    return CLEAN
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@_guarded
+def oracle(rounds: int, as_json: bool) -> int:
+    """Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each."""
+    from .bench import oracle
+    from .console import Console
+
+    rows = Console(stderr=as_json).bench_oracle(oracle.compare(rounds))
+    if as_json:
+        click.echo(_as_text(oracle.as_json(rows)), nl=False)
     return CLEAN
 
 

@@ -16,10 +16,14 @@ from .fuzzing.target import Target
 from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
+    from .bench.gluon import Measured as GluonMeasured
+    from .bench.oracle import Measured as OracleMeasured
     from .bench.sim import Measured
 
-#: Columns of `fp4guard bench sim`.
+#: Columns of `fp4guard bench sim` and of `bench gluon`.
 _BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"
+#: Columns of `fp4guard bench oracle`.
+_BENCH_ORACLE = "{:<26}{:<16}{:>10}{:>10}{:>8}"
 
 
 class Progress(Protocol):
@@ -111,6 +115,26 @@ class Console:
             self._out.print(_BENCH.format(row.kernel, shape, *times, f"{row.ratio:.1f}"))
             done.append(row)
         self._out.print(f"\ngeometric mean of the ratios: {geomean(done):.1f}", style="bold")
+        return done
+
+    def bench_gluon(self, rows: Iterator[GluonMeasured]) -> list[GluonMeasured]:
+        """`fp4guard bench gluon`, a line a row as they come; gives the rows."""
+        self._out.print(_BENCH.format("kernel", "shape", "plain Triton ms", "Gluon ms", "ratio"), style="bold")
+        done = []
+        for row in rows:
+            shape, times = "x".join(map(str, row.shape)), (f"{row.triton_ms:.2f}", f"{row.gluon_ms:.2f}")
+            self._out.print(_BENCH.format(row.kernel, shape, *times, f"{row.ratio:.2f}"))
+            done.append(row)
+        return done
+
+    def bench_oracle(self, rows: Iterator[OracleMeasured]) -> list[OracleMeasured]:
+        """`fp4guard bench oracle`, a line a row as they come; gives the rows."""
+        self._out.print(_BENCH_ORACLE.format("work", "peer", "peer ms", "ours ms", "ratio"), style="bold")
+        done = []
+        for row in rows:
+            times = (f"{row.peer_ms:.2f}", f"{row.ours_ms:.2f}", f"{row.ratio:.2f}")
+            self._out.print(_BENCH_ORACLE.format(row.op, row.peer, *times))
+            done.append(row)
         return done
 
     def row(self, row: DefectRow | ControlRow) -> None:

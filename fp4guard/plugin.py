@@ -15,12 +15,14 @@ _PROPERTY = "fp4guard-repro"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fp4guard", "fuzzing of Triton kernels")
     group.addoption(
-        "--fp4guard-arch", metavar="ARCH", help="compile kernels for sm_<n> or gfx<n> (default: the ini value, sm_90)"
+        "--fp4guard-arch", metavar="ARCH", help="compile kernels for sm_<n> or gfx<n> (default: the ini value)"
     )
     group.addoption(
         "--fp4guard-repro-dir", metavar="DIR", help="write reproducers there (default: the ini value, repro)"
     )
-    parser.addini("fp4guard_arch", "architecture that kernels are compiled for", default="sm_90")
+    parser.addini(
+        "fp4guard_arch", "what kernels are compiled for (sm_90, or the target's own architecture)", default=""
+    )
     parser.addini("fp4guard_repro_dir", "where reproducers are written, from the root directory", default="repro")
 
 

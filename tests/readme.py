@@ -33,7 +33,7 @@ def outputs() -> list[re.Match[str]]:
 
 
 def run(command: str) -> str:
-    """What a command prints, with the README's files in the folder it runs in.
+    """What a command prints, with the README's files in the folder it runs in; of a failed assertion, what it says.
 
     The included kernels show as a user who stands in the project's folder sees them.
     """
@@ -41,12 +41,18 @@ def run(command: str) -> str:
         for file in _FILE.finditer(README.read_text()):
             (Path(folder) / file["name"]).write_text(file["text"])
         words = shlex.split(command)
-        script = ["-m", "fp4guard.cli"] if words[0] == "fp4guard" else [str(ROOT / words.pop(1))]
+        script = ["-m", "fp4guard.cli"] if words[0] == "fp4guard" else [_script(words.pop(1), Path(folder))]
         program = [sys.executable, *script, *words[1:]]
         done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
-        printed = done.stdout.replace(f"{ROOT}/", "")
+        failure = done.stderr.find("AssertionError: ")
+        printed = done.stdout.replace(f"{ROOT}/", "") + (done.stderr[failure:] if failure >= 0 else "")
     prompt = "" if words[0] == "python" else f"$ {command}\n"
     return prompt + printed
+
+
+def _script(name: str, folder: Path) -> str:
+    """A script that the README shows, or one of the project's."""
+    return str(folder / name if (folder / name).exists() else ROOT / name)
 
 
 def comparable(text: str) -> str:

@@ -130,15 +130,45 @@ def poison_dependent(record: Record, changed: Mapping[str, Mask], kind: str) -> 
 
 
 def wrong_values(record: Record, unstable: Mapping[str, Mask]) -> list[Finding]:
-    """Outputs that are not as expected. Elements that change with the poison are reported as such, not here."""
+    """Outputs that are not as expected, and padding of theirs that is not.
+
+    Elements that change with the poison are reported as such, not here.
+    """
     found = []
     for name, expected in record.expectations.items():
         checked = record.checked[name]
-        mismatch = _compare(checked, expected, unstable.get(name))
-        if mismatch is not None:
-            rows = (_tensor_row(record, checked.region), ("values", mismatch))
-            found.append(Finding("wrong-value", f"`{name}` is not what it has to be", checked.region, rows=rows))
+        tensor, stable = _tensor_row(record, checked.region), unstable.get(name)
+        if isinstance(expected, oracle.ExpectedCodes):
+            values, padding = _compare_codes(checked, expected, stable)
+        else:
+            values, padding = _compare(checked, expected, stable), None
+        if values is not None:
+            headline = f"`{name}` is not what it has to be"
+            found.append(Finding("wrong-value", headline, checked.region, rows=(tensor, ("values", values))))
+        if padding is not None:
+            headline = f"the padding of `{name}` does not hold what it has to"
+            offset = _offset(record.memory.named(checked.region), checked, padding.index)
+            rows = (tensor, ("padding", str(padding)))
+            found.append(Finding("padding-content", headline, checked.region, offset=offset, rows=rows))
     return found
+
+
+def _compare_codes(
+    checked: Checked, expected: oracle.ExpectedCodes, unstable: Mask | None
+) -> tuple[str | None, oracle.PaddingMismatch | None]:
+    """What is wrong with the codes, as text, and with the padding."""
+    bits = checked.bits if unstable is None else np.where(unstable, expected.stored, checked.bits)
+    mismatch = oracle.compare(bits, str(checked.dtype).removeprefix("torch."), expected)
+    if mismatch is None:
+        return None, None
+    return None if mismatch.codes is None else str(mismatch.codes), mismatch.padding
+
+
+def _offset(region: Region, checked: Checked, index: tuple[int, ...]) -> int | None:
+    """Where the byte at an index stands, counted from the region's first; None where a part of it was checked."""
+    if checked.bits.shape != region.shape:
+        return None
+    return sum(i * stride for i, stride in zip(index, region.strides, strict=True))
 
 
 def _compare(checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
@@ -163,7 +193,8 @@ def _compare_exactly(checked: Checked, expected: Any, unstable: Mask | None) -> 
     if not wrong.any():
         return None
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"{_place(wrong)}\nexpected {expected[first]}, got {actual[first]}"
+    lines = [_place(wrong), f"expected {expected[first]}, got {actual[first]}", *oracle.places(wrong)]
+    return "\n".join(line for line in lines if line is not None)
 
 
 def _values(tensor: Any) -> np.ndarray[Any, Any]:

@@ -21,13 +21,20 @@ class Checked:
     """A tensor that the target answers for, after the run: outputs, and whatever was given to `mem.expect`.
 
     `region` is the name of the region it lies in. `bits` are unsigned integers of the element's width [*shape];
-    `unwritten` bool [*shape] are elements to which nothing defined was written.
+    `unwritten` bool [*shape] are elements to which nothing defined was written, though they have to be. `left_open`
+    has the bits set, as `bits` has them, that the expectation allows to be anything; None: there are none.
     """
 
     region: str
     dtype: torch.dtype
     bits: np.ndarray[Any, Any]
     unwritten: np.ndarray[Any, Any]
+    left_open: np.ndarray[Any, Any] | None = None
+
+    def differs(self, other: Checked) -> np.ndarray[Any, Any]:
+        """Bool [*shape]: elements whose bits, as far as they matter, are not those of another run."""
+        different = self.bits ^ other.bits
+        return np.asarray((different if self.left_open is None else different & ~self.left_open) != 0)
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,25 @@ class Record:
         }
 
 
-def check_tensor(memory: Memory, name: str, tensor: torch.Tensor) -> Checked:
-    """Copy a tensor's bits and shadow; `name` is for the region of one that is not guarded."""
+def check_tensor(
+    memory: Memory, name: str, tensor: torch.Tensor, left_open: Mapping[str, np.ndarray[Any, Any]] | None = None
+) -> Checked:
+    """Copy a tensor's bits and shadow; `name` is for the region of one that is not guarded.
+
+    `left_open` has, by the region's name, the bits of its storage that may be anything.
+    """
     region = memory.region_of(tensor, name)
     size = tensor.dtype.itemsize
     raw = np.ascontiguousarray(region.select(tensor, region.storage))
     bits = raw.view(f"u{size}").reshape(tuple(tensor.shape))
-    if region.sealed:
-        unwritten = np.zeros(tuple(tensor.shape), bool)
-    else:
-        unwritten = (region.select(tensor, region.shadow) != DEFINED).any(axis=-1)
-    return Checked(region.name, tensor.dtype, bits, unwritten)
+    missing = np.broadcast_to(np.False_, raw.shape)
+    if not region.sealed:
+        missing = region.select(tensor, region.shadow) != DEFINED
+    if left_open is None or region.name not in left_open:
+        return Checked(region.name, tensor.dtype, bits, np.asarray(missing.any(axis=-1)))
+    free = np.ascontiguousarray(region.select(tensor, left_open[region.name]))
+    open_bits = free.view(f"u{size}").reshape(tuple(tensor.shape))
+    return Checked(region.name, tensor.dtype, bits, np.asarray((missing & (free != 0xFF)).any(axis=-1)), open_bits)
 
 
 def differing(first: Record, second: Record) -> dict[str, np.ndarray[Any, Any]]:
@@ -70,7 +85,7 @@ def differing(first: Record, second: Record) -> dict[str, np.ndarray[Any, Any]]:
         other = second.checked.get(name)
         if other is None or other.bits.shape != one.bits.shape:
             found[name] = np.ones(one.bits.shape, bool)
-        elif (different := one.bits != other.bits).any():
+        elif (different := one.differs(other)).any():
             found[name] = different
     return found
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fp4guard.formats import e2m1
+from fp4guard.formats import codec
+from fp4guard.formats.info import E2M1
 from fp4guard.formats.policies import NibbleOrder
 
 
@@ -21,9 +22,10 @@ def pack(codes: ArrayLike, order: NibbleOrder = NibbleOrder.LOW_FIRST) -> NDArra
         raise ValueError(f"codes: shape {codes.shape}; the last axis must be even")
     if codes.size and codes.max() > 0xF:
         raise ValueError(f"codes: {int(codes.max()):#04x}; allowed are 0x00 .. 0x0f")
-    even, odd = codes[..., 0::2], codes[..., 1::2]
-    low, high = (even, odd) if order is NibbleOrder.LOW_FIRST else (odd, even)
-    packed: NDArray[np.uint8] = low | (high << np.uint8(4))
+    # Two codes as one 16-bit number, the even one in its lower half: several times as fast as strides of two.
+    pairs = np.ascontiguousarray(codes).view("<u2")
+    wide = pairs | pairs >> 4 if order is NibbleOrder.LOW_FIRST else pairs << 4 | pairs >> 8
+    packed: NDArray[np.uint8] = wide.astype(np.uint8)
     return packed
 
 
@@ -54,6 +56,6 @@ def _as_bytes(packed: ArrayLike) -> NDArray[np.uint8]:
 
 
 _PAIRS = {
-    order: e2m1.decode(unpack(np.arange(256, dtype=np.uint8)[:, None], order)).view(np.uint64)[:, 0]
+    order: codec.decode(E2M1, unpack(np.arange(256, dtype=np.uint8)[:, None], order)).view(np.uint64)[:, 0]
     for order in NibbleOrder
 }

@@ -15,17 +15,39 @@ class Rounding(Enum):
     microxcaling's default. On E2M1 it differs from TIES_TO_EVEN at 0.25, 1.25, 2.5 and 5 alone."""
     TOWARD_ZERO = "toward zero"
     """The smaller magnitude."""
+    STOCHASTIC = "stochastic"
+    """The larger magnitude with the probability that makes the mean exact: of 2^32 equally likely random words, those
+    below 2^32 * (|v| - low) / (high - low) round up. The words are an argument, so that a run can be repeated."""
+
+
+class Overflow(Enum):
+    """What a value becomes that rounds beyond the largest finite one. OCP FP8 v1.0, section 5.2, names the two."""
+
+    SATURATE = "saturate"
+    """The largest finite value, Inf included. OCP MX v1.0, section 6.3, and the default of elements and scales."""
+    NONSATURATING = "nonsaturating"
+    """Inf, NaN where the format has no Inf; IEEE 754, section 7.4, and the default of 16 and 32 bits. Toward zero, what
+    is finite stays so. A format that has neither refuses it."""
+
+
+class ZeroSign(Enum):
+    """The zero that a negative value, or -0, becomes."""
+
+    KEEP = "keep"
+    """-0, where the format has one. IEEE 754, section 6.3."""
+    DROP = "drop"
+    """+0."""
 
 
 class NanElement(Enum):
-    """The E2M1 code of a NaN: the format has none to give."""
+    """The code of a NaN in E2M1, E2M3 or E3M2, which have none to give. Others have one, and take RAISE alone."""
 
     RAISE = "raise"
     """Refuse with ValueError, as gfloat does."""
     ZERO = "zero"
     """+0."""
     MAX = "max"
-    """+6, as CUDA's conversion instruction gives."""
+    """The largest value, positive, as CUDA's conversion instruction gives."""
 
 
 class NibbleOrder(Enum):
@@ -44,6 +66,8 @@ class ScaleDecode(Enum):
     """0 is 2^-127 and 255 is NaN."""
     SHIFT = "shift"
     """`byte << 23` (or `<< 7`) read as a float: 0 is 0.0 and 255 is Inf. What several kernels compute."""
+    ONE_AT_ZERO = "one at zero"
+    """0 is 1.0 and 255 is NaN: encoders that leave the elements of a block of scale byte 0 unscaled."""
 
 
 class ScaleRule(Enum):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import hypothesis
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import HypothesisException
@@ -68,10 +67,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Options:
-    """How to search. `seed` None: other cases every time (or as the profile says)."""
+    """How to search. `seed` None: other cases every time (or as the profile says). `arch` None: each target's."""
 
     profile: Profile
-    arch: Arch
+    arch: Arch | None
     seed: int | None = None
     defect: str | None = None
     shrink: bool = True
@@ -163,7 +162,6 @@ class Searcher:
                 self.search.cases += 1
             self.search.coverage.merge(report.coverage)
             self._progress(self.search)
-        hypothesis.target(float(report.coverage.partial_masks), label="masks seen partly on")
         fresh = [f for f in report.findings if f.key not in self._reported]
         if not fresh:
             return
@@ -180,7 +178,9 @@ class Searcher:
 
 
 def _phases(shrink: bool) -> tuple[Phase, ...]:
-    return (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, *([Phase.shrink] if shrink else []))
+    # Without Phase.target: most cases exercise as many masks as any, and where all are as good, hypothesis climbs along
+    # the data seed and the layout. A third to a half of the cases were copies of one in everything else.
+    return (Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if shrink else []))
 
 
 def run_campaign(

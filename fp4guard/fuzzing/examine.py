@@ -33,8 +33,6 @@ from .case import Case
 from .memory import CaseMemory
 from .target import Target
 
-DEFAULT_ARCH = "sm_90"
-
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
 _SITES_TRIED = 64
 
@@ -76,7 +74,7 @@ class Report:
 def examine(
     target: Any,
     *,
-    arch: str = DEFAULT_ARCH,
+    arch: str | None = None,
     defect: str | None = None,
     seed: int = 0,
     regime: str = "exact",
@@ -85,7 +83,8 @@ def examine(
 ) -> Report:
     """Run one case of a target (or of what a target's spec names) and every check. Raises nothing for a finding.
 
-    `defect` plants a defect of an included kernel first. Raises UsageError for arguments that are not the target's,
+    `arch` is sm_90 where neither the call nor the target names one. `defect` plants a defect of an included kernel
+    first. Raises UsageError for arguments that are not the target's, for another architecture than a target's own,
     UnsupportedError for what the simulator does not execute, and whatever fp4guard itself raises, as for a wrong use of
     `oracle` in the target.
     """
@@ -96,10 +95,10 @@ def examine(
         found = with_defect(found, defect)
     found.check_arguments(arguments)
     case = Case({name: arguments[name] for name in found.recipes}, seed, regime, layout)
-    return examine_alone(found, case, parse_arch(arch), defect)
+    return examine_alone(found, case, None if arch is None else parse_arch(arch), defect)
 
 
-def examine_alone(target: Target, case: Case, arch: Arch, defect: str | None = None) -> Report:
+def examine_alone(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
     """As `examine_case`, outside of hypothesis: UsageError for a case that the target assumes away."""
     try:
         with warnings.catch_warnings():
@@ -109,11 +108,11 @@ def examine_alone(target: Target, case: Case, arch: Arch, defect: str | None = N
         raise UsageError(f"{target.name} assumes that there is no such case: {case}") from None
 
 
-def examine_case(target: Target, case: Case, arch: Arch, defect: str | None = None) -> Report:
+def examine_case(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
     """As `examine`, for a case that is at hand; hypothesis.assume is let through."""
     # Tiles are small: threads of the BLAS cost far more than they save, the more so beside other processes.
     with _thread_pools().limit(limits=1, user_api="blas"):
-        return _Examination(target, case, arch, defect).report()
+        return _Examination(target, case, target.arch_for(arch), defect).report()
 
 
 @lru_cache
@@ -185,7 +184,7 @@ class _Examination:
                 error = raised
         self._coverage.add(simulator.trace.coverage)
         tensors = {**memory.outputs, **{name: tensor for name, (tensor, _) in memory.expectations.items()}}
-        checked = {name: check_tensor(memory, name, tensor) for name, tensor in tensors.items()}
+        checked = {name: check_tensor(memory, name, tensor, memory.left_open) for name, tensor in tensors.items()}
         expected = {name: value for name, (_, value) in memory.expectations.items()}
         return Record(poison, memory, simulator.trace, checked, expected, memory.originals, error)
 

@@ -13,24 +13,37 @@ import torch
 from .. import oracle
 from ..checks.outputs import ORACLE_DTYPES
 from ..errors import UsageError
-from ..formats import MXFP4
+from ..formats import MXFP4, NVFP4, BlockFormat, BlockScaled
+from ..formats.rounding import OUTPUT_TYPES
 from ..memory import PLAIN, Layout, Memory, Poison, Role
+from ..memory.region import zeros
 from ..oracle import generate
 from .case import Case
 
+#: The formats of dense tensors that the data regimes know.
+_DENSE = {
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.float8_e4m3fn: "e4m3",
+    torch.float8_e5m2: "e5m2",
+    torch.float8_e4m3fnuz: "e4m3fnuz",
+    torch.float8_e5m2fnuz: "e5m2fnuz",
+}
 _INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A guarded MXFP4 matrix: `codes` uint8 [rows, k/2], low nibble first, `scales` uint8 E8M0 [rows, k/32].
+    """A guarded block-scaled matrix: `codes` uint8 [rows, k], of four-bit elements [rows, k/2], low nibble first;
+    `scales` uint8 [rows, ceil(k / length)].
 
-    `mx` is the same data in numpy, for the oracle.
+    `matrix` is the same data in numpy, for the oracle.
     """
 
     codes: torch.Tensor
     scales: torch.Tensor
-    mx: MXFP4
+    matrix: BlockScaled
 
 
 class CaseMemory(Memory):
@@ -39,7 +52,8 @@ class CaseMemory(Memory):
     The data depend on the case and on a tensor's name alone, so every run of a case sees the same; `cache` keeps them
     between runs. Tensors of one name are called `name`, `name#2`, ... in their order, and have data of their own.
     `layouts` says which layouts a tensor may take: `PLAIN` for kernels that assume contiguous tensors (the default),
-    `ROWS` for those that take a row stride, `STRIDED` for those that take all strides.
+    `ROWS` for those that take a row stride, `STRIDED` for those that take all strides, `WIDE` for those whose offsets
+    are 64 bits wide as well.
     """
 
     def __init__(self, case: Case, poison: Poison, cache: dict[str, Any]) -> None:
@@ -50,26 +64,62 @@ class CaseMemory(Memory):
         self.expectations: dict[str, tuple[torch.Tensor, Any]] = {}
         self.outputs: dict[str, torch.Tensor] = {}
         self.originals: dict[str, np.ndarray[Any, Any]] = {}
+        #: By region, uint8 [*storage.shape]: the bits that the expectations allow to be anything.
+        self.left_open: dict[str, np.ndarray[Any, Any]] = {}
 
     def mxfp4(self, name: str, shape: tuple[int, int], layouts: Sequence[Layout] = PLAIN) -> Operand:
         """An MXFP4 input of the case's data regime. The scales are called `<name>_scales`.
 
-        Raises UsageError when k is no multiple of 32.
+        Raises UsageError when k is odd.
         """
+        return self.block_scaled(name, shape, MXFP4, layouts)
+
+    def nvfp4(self, name: str, shape: tuple[int, int], layouts: Sequence[Layout] = PLAIN) -> Operand:
+        """An NVFP4 input of the case's data regime, of tensor scale 1; its scales are E4M3 bytes, as uint8.
+
+        Raises UsageError when k is odd.
+        """
+        return self.block_scaled(name, shape, NVFP4, layouts)
+
+    def block_scaled(
+        self, name: str, shape: tuple[int, int], format: BlockFormat, layouts: Sequence[Layout] = PLAIN
+    ) -> Operand:
+        """An input in any block format (`fp4guard.formats.BLOCK_FORMATS`). UsageError for an odd k of four-bit ones."""
         rows, k = shape
-        if k % 32:
-            raise UsageError(f"mem.mxfp4({name!r}, shape={shape}): allowed is a k that is a multiple of 32")
-        mx = self._cached(name, lambda rng: generate.mxfp4(self.case.regime, rows, k, rng))
-        codes = self.input(name, torch.from_numpy(mx.codes.copy()), layouts)
-        scales = self.input(f"{name}_scales", torch.from_numpy(mx.scales.copy()), layouts)
-        return Operand(codes, scales, mx)
+        if k % 2 and format.element.width == 4:
+            raise UsageError(f"mem.block_scaled({name!r}, shape={shape}): {format.name} allows an even k")
+        matrix = self._cached(name, lambda rng: generate.blocks(self.case.regime, rows, k, rng, format))
+        codes = self.input(name, torch.from_numpy(matrix.codes.copy()), layouts)
+        scales = self.input(f"{name}_scales", torch.from_numpy(matrix.scales.copy()), layouts)
+        return Operand(codes, scales, matrix)
+
+    def quantizable(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        format: BlockFormat = MXFP4,
+        layouts: Sequence[Layout] = PLAIN,
+    ) -> torch.Tensor:
+        """An input of the case's data regime for a kernel that quantizes it to `format` along one of its last two axes.
+
+        Raises UsageError unless `dtype` is float16, bfloat16 or float32.
+        """
+        kind = str(dtype).removeprefix("torch.")
+        if kind not in OUTPUT_TYPES:
+            raise UsageError(f"mem.quantizable({name!r}, dtype={dtype}): allowed are {', '.join(OUTPUT_TYPES)}")
+
+        def make(rng: np.random.Generator) -> torch.Tensor:
+            return torch.from_numpy(generate.quantizable(self.case.regime, shape, kind, rng, format)).to(dtype)
+
+        return self.input(name, self._cached(name, make), layouts)
 
     def tensor(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
     ) -> torch.Tensor:
-        """An input of the case's data regime (float16, bfloat16, float32), or of any values (integers)."""
-        if dtype in (torch.float16, torch.bfloat16, torch.float32):
-            kind = str(dtype).removeprefix("torch.")
+        """An input of the case's data regime (float8 to float32), or of any values (integers)."""
+        if dtype in _DENSE:
+            kind = _DENSE[dtype]
             values = self._cached(
                 name,
                 lambda rng: torch.from_numpy(generate.dense(self.case.regime, shape, kind, rng)).to(dtype),
@@ -78,8 +128,10 @@ class CaseMemory(Memory):
             info = torch.iinfo(dtype)
             return self.integers(name, shape, info.min, info.max, dtype, layouts)
         else:
-            allowed = "float16, bfloat16, float32 and the integers; give other data to mem.input"
-            raise UsageError(f"mem.tensor({name!r}, dtype={dtype}): allowed are {allowed}")
+            allowed = ", ".join(str(known).removeprefix("torch.") for known in (*_DENSE, *_INTEGER_DTYPES))
+            raise UsageError(
+                f"mem.tensor({name!r}, dtype={dtype}): allowed are {allowed}; give other data to mem.input"
+            )
         return self.input(name, values, layouts)
 
     def integers(
@@ -144,8 +196,9 @@ class CaseMemory(Memory):
     def expect(self, tensor: torch.Tensor, expected: Any) -> None:
         """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of values.
 
-        The tensor may be an output of `mem` or one that the code under test returned. Raises UsageError when the shapes
-        differ or nothing is given.
+        The tensor may be an output of `mem` or one that the code under test returned. `oracle.ExpectedCodes` are for
+        tensors of one byte an element; what they leave open need not be written. Raises UsageError when the shapes
+        differ, the tensor's type does not suit, or nothing is given.
         """
         if not isinstance(tensor, torch.Tensor):
             raise UsageError(f"mem.expect({type(tensor).__name__}, expected): allowed is a tensor")
@@ -155,12 +208,14 @@ class CaseMemory(Memory):
                 f"mem.expect(tensor, expected={type(expected).__name__} of shape {shape}): allowed is what has the "
                 f"tensor's shape, {tuple(tensor.shape)}"
             )
-        if tensor.dtype not in ORACLE_DTYPES and isinstance(expected, oracle.Expected):
+        if isinstance(expected, oracle.ExpectedCodes):
+            self._leave_open(tensor, expected)
+        elif tensor.dtype not in ORACLE_DTYPES and isinstance(expected, oracle.Expected):
             raise UsageError(
                 f"mem.expect(tensor, expected=Expected): the tensor is {tensor.dtype}; allowed are "
                 f"{', '.join(map(str, ORACLE_DTYPES))}, or a tensor or array of exact values"
             )
-        if tensor.dtype in ORACLE_DTYPES and not isinstance(expected, oracle.Expected):
+        elif tensor.dtype in ORACLE_DTYPES and not isinstance(expected, oracle.Expected):
             try:
                 expected = oracle.exactly(expected)
             except TypeError as error:
@@ -171,6 +226,17 @@ class CaseMemory(Memory):
             count += 1
             name = f"{base}#{count}"
         self.expectations[name] = (tensor, expected)
+
+    def _leave_open(self, tensor: torch.Tensor, expected: oracle.ExpectedCodes) -> None:
+        if tensor.dtype is torch.bool or tensor.dtype.itemsize != 1:
+            raise UsageError(
+                f"mem.expect(tensor, expected=ExpectedCodes): the tensor is {tensor.dtype}; allowed are torch.uint8 "
+                "and other types of one byte"
+            )
+        if expected.left_open.any():
+            region = self.region_of(tensor, "result")
+            held = self.left_open.setdefault(region.name, zeros(len(region.storage)))
+            region.select(tensor, held)[..., 0] |= expected.left_open
 
     def _label(self, tensor: torch.Tensor) -> str:
         """What a tensor is called: by its region, and a part of one as such."""

@@ -14,9 +14,9 @@ from .loading import spec_of
 from .target import Target
 
 
-def test_function(target: Target, arch: str) -> Callable[[], None]:
+def test_function(target: Target, arch: str | None) -> Callable[[], None]:
     """A test of hypothesis under the profile that is loaded; its exceptions carry the report of the minimal case."""
-    found = parse_arch(arch)
+    found = target.arch_for(parse_arch(arch) if arch else None)
 
     def examine(case: Case) -> None:
         __tracebackhide__ = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from .. import included
@@ -15,6 +16,9 @@ from .defects import Control, Defect, check_present
 from .loading import controls_of, defects_of, folder_of, load_targets, with_defect
 from .profiles import PROFILES
 from .target import Target
+
+#: Cases for each target of a family before the next one has its turn; twice as many in each round.
+_FIRST_TURN = 20
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,11 @@ class Selftest:
     ids: tuple[str, ...]
     max_cases: int
     seed: int
-    arch: str
+    arch: str | None
     rows: list[DefectRow | ControlRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._arch: Arch = parse_arch(self.arch)
+        self._arch: Arch | None = None if self.arch is None else parse_arch(self.arch)
         families = included.families()
         if self.family is not None:
             wanted = self.family.removeprefix("kernels.")
@@ -78,6 +82,7 @@ class Selftest:
         known = [item.id for _, item in chosen]
         if unknown := [i for i in self.ids if i not in known]:
             raise UsageError(f"--id {unknown[0]!r}: allowed are {', '.join(dict.fromkeys(known))}")
+        self._correct: dict[str, tuple[bool, list[Case]]] = {}
         self._chosen = [(family, item) for family, item in chosen if not self.ids or item.id in self.ids]
 
     @property
@@ -94,8 +99,10 @@ class Selftest:
 
     def _defect(self, family: str, defect: Defect) -> DefectRow:
         cases, seconds, kind = 0, 0.0, None
-        for target in load_targets(f"kernels.{family}"):
-            search = self._search(with_defect(target, defect.id), defect.id)
+        targets = load_targets(f"kernels.{family}")
+        turns = _turns(self.max_cases) if len(targets) > 1 else [self.max_cases]
+        for (turn, most), target in product(enumerate(turns), targets):
+            search = self._search(with_defect(target, defect.id), defect.id, most, turn)
             cases, seconds = cases + search.cases, seconds + search.seconds
             kinds = [finding.kind for report in search.found for finding in report.findings]
             kind = next((k for k in kinds if k in defect.kinds), None)
@@ -105,19 +112,27 @@ class Selftest:
 
     def _control(self, family: str, control: Control) -> ControlRow:
         check_present(control, folder_of(family))
-        clean, exercised = True, 0
-        for target in load_targets(f"kernels.{family}"):
-            tried: list[Case] = []
-            search = self._search(_recording(target, tried), None)
-            clean &= not search.found
-            exercised += sum(control.exercised(case.arguments) for case in tried)
+        if family not in self._correct:
+            self._correct[family] = self._search_correct(family)
+        clean, tried = self._correct[family]
+        exercised = sum(control.exercised(case.arguments) for case in tried)
         return ControlRow(control.id, family, clean, exercised)
 
-    def _search(self, target: Target, defect: str | None) -> Search:
+    def _search_correct(self, family: str) -> tuple[bool, list[Case]]:
+        """Whether a family without defects is clean, and the cases tried: one search for all of its controls."""
+        tried: list[Case] = []
+        searches = [
+            self._search(_recording(target, tried), None, self.max_cases)
+            for target in load_targets(f"kernels.{family}")
+        ]
+        return not any(search.found for search in searches), tried
+
+    def _search(self, target: Target, defect: str | None, most: int, turn: int = 0) -> Search:
         # Not derandomized, but seeded: a row of the table can be had again. Not shrunk: what counts is how soon.
         profile = replace(PROFILES["dev"], keep=False)
-        options = Options(profile, self._arch, self.seed, defect, shrink=False)
-        return Searcher(target, options, Budget(cases=self.max_cases)).run()
+        # Another seed each turn: the same one would begin with the cases of the turn before.
+        options = Options(profile, self._arch, self.seed + turn, defect, shrink=False)
+        return Searcher(target, options, Budget(cases=most)).run()
 
     def as_json(self) -> dict[str, Any]:
         """`{"defects": [...], "controls": [...]}`."""
@@ -125,6 +140,15 @@ class Selftest:
             "defects": [asdict(row) for row in self.rows if isinstance(row, DefectRow)],
             "controls": [asdict(row) for row in self.rows if isinstance(row, ControlRow)],
         }
+
+
+def _turns(cases: int) -> list[int]:
+    """Cases for each turn of a family's targets, all together `cases`: a defect of the last is found soon too."""
+    turns: list[int] = []
+    while cases > 0:
+        turns.append(min(_FIRST_TURN * 2 ** len(turns), cases))
+        cases -= turns[-1]
+    return turns
 
 
 def _recording(target: Target, tried: list[Case]) -> Target:

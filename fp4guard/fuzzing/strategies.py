@@ -23,23 +23,27 @@ Size = int | Callable[..., int]
 
 @dataclass(frozen=True, slots=True)
 class Dims:
-    """A dimension's sizes; `dims` makes it, and its tile and maximum may depend on arguments drawn before."""
+    """A dimension's sizes; `dims` makes it. Its tile, its unit and its maximum may depend on arguments drawn before.
+
+    A `min` of None is one unit.
+    """
 
     tile: Size | None
-    multiple_of: int
-    min: int
+    multiple_of: Size
+    min: int | None
     max: Size | None
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The arguments that the tile and the maximum are computed from."""
-        return tuple({name: None for size in (self.tile, self.max) for name in _parameters(size)})
+        """The arguments that the tile, the unit and the maximum are computed from."""
+        return tuple({name: None for size in (self.tile, self.multiple_of, self.max) for name in _parameters(size)})
 
     def resolve(self, drawn: Mapping[str, Any]) -> SearchStrategy[int]:
         """The strategy, given the arguments that `needs` names; UsageError when what they make is no size."""
         tile, most = _value("tile", self.tile, drawn), _value("max", self.max, drawn)
-        unit = self.multiple_of
-        least = -(-self.min // unit) * unit
+        unit = _value("multiple_of", self.multiple_of, drawn)
+        assert unit is not None
+        least = unit if self.min is None else -(-self.min // unit) * unit
         if most is None:
             most = max(_TILES * tile if tile else _DEFAULT_MAX * unit, least)
         elif most < least:
@@ -57,7 +61,7 @@ def _edges(tile: int | None, unit: int) -> tuple[set[int], ...]:
 
     With `multiple_of`, the neighbours are one unit away: a multiple of the group that is no multiple of the tile.
     """
-    small = {unit} | {prime * unit for prime in _PRIMES}
+    small = {0, unit} | {prime * unit for prime in _PRIMES}  # 0 where the minimum allows it
     if tile is None:
         return (small,)
     wholes = [size // unit * unit for size in (tile // 2, tile, 2 * tile)]
@@ -80,26 +84,30 @@ def _parameters(size: Size | None) -> tuple[str, ...]:
     return tuple(inspect.signature(size).parameters) if callable(size) else ()
 
 
-def dims(*, tile: Size | None = None, multiple_of: int = 1, min: int | None = None, max: Size | None = None) -> Dims:
+def dims(*, tile: Size | None = None, multiple_of: Size = 1, min: int | None = None, max: Size | None = None) -> Dims:
     """Sizes of a dimension, edges first: 1, primes, tile - 1, tile, tile + 1, 2 * tile - 1, ...
 
     `tile`: the kernel's block size along this dimension, or a function of other arguments by their names
     (`tile=lambda config: CONFIGS[config].block_k`). `multiple_of`: only its multiples are drawn. `min` (default: one
-    unit) and `max` (default: four tiles, or 160 units without a tile; a function too, if need be) are inclusive.
+    unit) and `max` (default: four tiles, or 160 units without a tile) are inclusive. `multiple_of` and `max` may be
+    functions too.
 
     Raises UsageError when a number is below 1 (`min`: below 0) or no size is left.
     """
-    if not isinstance(multiple_of, int) or multiple_of < 1:
-        raise UsageError(f"dims(multiple_of={multiple_of!r}): allowed are integers of 1 or more")
+    if not callable(multiple_of) and not (isinstance(multiple_of, int) and multiple_of >= 1):
+        raise UsageError(
+            f"dims(multiple_of={multiple_of!r}): allowed are integers of 1 or more, and functions of arguments"
+        )
     for name, value in (("tile", tile), ("max", max)):
         if value is not None and not callable(value) and not (isinstance(value, int) and value >= 1):
             raise UsageError(f"dims({name}={value!r}): allowed are integers of 1 or more, and functions of arguments")
-    least = multiple_of if min is None else min
-    if not isinstance(least, int) or least < 0:
+    if min is not None and not (isinstance(min, int) and min >= 0):
         raise UsageError(f"dims(min={min!r}): allowed are integers of 0 or more")
-    if isinstance(max, int) and max // multiple_of * multiple_of < least:
-        raise UsageError(f"dims(min={least}, max={max}, multiple_of={multiple_of}): no size is left")
-    return Dims(tile, multiple_of, least, max)
+    if isinstance(max, int) and isinstance(multiple_of, int):
+        least = multiple_of if min is None else min
+        if max // multiple_of * multiple_of < least:
+            raise UsageError(f"dims(min={least}, max={max}, multiple_of={multiple_of}): no size is left")
+    return Dims(tile, multiple_of, min, max)
 
 
 def draw_arguments(

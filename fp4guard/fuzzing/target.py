@@ -14,8 +14,12 @@ from hypothesis.strategies import SearchStrategy
 
 from ..errors import UsageError
 from ..oracle import REGIMES
+from ..ttir import Arch, parse_arch
 from .case import LAYOUT_SEEDS, Case
 from .strategies import Dims, draw_arguments, drawing_order
+
+#: What is compiled for where nothing else is said.
+DEFAULT_ARCH = "sm_90"
 
 #: Names that a case or `examine` uses itself.
 _RESERVED = ("mem", "target", "arch", "defect", "seed", "regime", "layout")
@@ -26,12 +30,13 @@ class Target:
     """A function `(mem, **arguments)` that runs the code under test once, and says what it expects of it.
 
     `recipes` are the strategies of its arguments, in the function's order; `choices` the values of those that are drawn
-    from a list.
+    from a list. `arch` is the one architecture that the code under test is written for; None where it runs on any.
     """
 
     function: Callable[..., None]
     recipes: dict[str, Dims | SearchStrategy[Any]]
     choices: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    arch: Arch | None = None
 
     def __post_init__(self) -> None:
         update_wrapper(self, self.function)  # it looks like the function to whoever asks: a mark of pytest, help()
@@ -59,6 +64,15 @@ class Target:
         # unique collection alone, and so tries all 42.
         return st.lists(draw_case(), min_size=1, max_size=1, unique=True).map(lambda cases: cases[0])
 
+    def arch_for(self, wanted: Arch | None) -> Arch:
+        """What to compile for: the target's own architecture, else the one wanted, else the default.
+
+        Raises UsageError when another one is wanted than the target's own.
+        """
+        if self.arch is not None and wanted is not None and wanted != self.arch:
+            raise UsageError(f"arch={wanted.name!r}: {self.name} is written for {self.arch.name}, and allows no other")
+        return self.arch or wanted or parse_arch(DEFAULT_ARCH)
+
     def check_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Raise UsageError unless exactly the target's arguments are given, and those drawn from a list are of it."""
         if set(arguments) != set(self.recipes):
@@ -74,18 +88,23 @@ class Target:
 
 
 def fuzz(
-    *functions: Any, **recipes: Dims | SearchStrategy[Any] | Sequence[Any]
+    *functions: Any, arch: str | None = None, **recipes: Dims | SearchStrategy[Any] | Sequence[Any]
 ) -> Callable[[Callable[..., None]], Target]:
     """Make a target of a function `(mem, **arguments)`.
 
     Each argument is drawn from `dims(...)`, from a strategy of hypothesis, or from a sequence of values. The function
     is called several times per case, with the same inputs and different poison; it must run the code under test
     once, and depend on nothing but its arguments. The same object is a pytest test, if its name is that of a test.
+    `arch="gfx950"` is for code that is written for one architecture, as a kernel in Gluon is.
 
-    Raises UsageError when arguments and signature do not fit together, and for what is no plain function.
+    Raises UsageError when arguments and signature do not fit together, for what is no plain function, and for an
+    unknown architecture.
     """
     if functions:
         raise UsageError("@fuzz takes strategies by the names of arguments: write @fuzz(), or @fuzz(m=dims(), ...)")
+    if arch is not None and not isinstance(arch, str):
+        raise UsageError(f"@fuzz(arch=...): the names {', '.join(_RESERVED)} are taken; arch names an architecture")
+    own_arch = None if arch is None else parse_arch(arch)
 
     def decorate(function: Callable[..., None]) -> Target:
         wanted = _parameters(function)
@@ -98,7 +117,7 @@ def fuzz(
             if name in _RESERVED:
                 raise UsageError(f"@fuzz({name}=...): the names {', '.join(_RESERVED)} are taken")
         choices = {n: tuple(v) for n, v in recipes.items() if isinstance(v, Sequence) and not isinstance(v, str)}
-        target = Target(function, {name: _recipe(name, recipes[name]) for name in wanted}, choices)
+        target = Target(function, {name: _recipe(name, recipes[name]) for name in wanted}, choices, own_arch)
         drawing_order(target.recipes)
         return target
 

@@ -11,13 +11,16 @@ class Layout:
     """One way to place a tensor. Units are elements.
 
     `row_gap`: guard elements behind each row (the last dimension of storage); `offset`: elements between the start of
-    the storage and the tensor's first element; `transposed`: the last two dimensions change places in storage.
+    the storage and the tensor's first element; `transposed`: the last two dimensions change places in storage;
+    `reach`: rows are so far apart that the last one starts at least so many elements behind the first, and as aligned
+    as padded rows are.
     """
 
     name: str
     row_gap: int = 0
     offset: int = 0
     transposed: bool = False
+    reach: int = 0
 
     def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Strides in elements of a tensor of that shape."""
@@ -25,12 +28,14 @@ class Layout:
         if self.transposed and len(shape) >= 2:
             order[-2:] = order[-1], order[-2]
         strides = [0] * len(shape)
+        rows = math.prod(shape[dim] for dim in order[:-1])
+        apart = -(-self.reach // (16 * (rows - 1))) * 16 if rows > 1 else 0
         step = 1
         for place, dim in enumerate(reversed(order)):
             strides[dim] = step
             step *= max(shape[dim], 1)
             if place == 0 and len(shape) >= 2:
-                step += self.row_gap
+                step = max(step + self.row_gap, apart)
         return tuple(strides)
 
 
@@ -43,6 +48,8 @@ ODD_ROWS = Layout("odd rows", row_gap=5)
 ODD_OFFSET = Layout("odd offset", row_gap=5, offset=3)
 TRANSPOSED = Layout("transposed", transposed=True)
 TRANSPOSED_PADDED = Layout("transposed, padded", row_gap=7, transposed=True)
+#: Offsets of the last row do not fit into 32 bits. What lies between the rows takes no memory.
+HUGE_ROWS = Layout("huge rows", reach=1 << 31)
 
 #: For a kernel that assumes contiguous tensors.
 PLAIN = (CONTIGUOUS, OFFSET)
@@ -50,6 +57,8 @@ PLAIN = (CONTIGUOUS, OFFSET)
 ROWS = (*PLAIN, PADDED_ROWS, ODD_ROWS, ODD_OFFSET)
 #: For a kernel that takes every stride.
 STRIDED = (*ROWS, TRANSPOSED, TRANSPOSED_PADDED)
+#: For a kernel that takes every stride and computes offsets in 64 bits.
+WIDE = (*STRIDED, HUGE_ROWS)
 
 
 def span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

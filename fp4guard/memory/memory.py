@@ -77,13 +77,13 @@ class Memory:
 
     def snapshot(self) -> list[tuple[Region, Bytes, Bytes, bool]]:
         """What every region holds, to go back to."""
-        return [(r, r.storage.copy(), r.shadow.copy(), r.sealed) for r in self.regions]
+        return [(r, *(whole.copy() for whole in r.contents()), r.sealed) for r in self.regions]
 
     def restore(self, snapshot: list[tuple[Region, Bytes, Bytes, bool]]) -> None:
         """Put back what regions held."""
         for region, storage, shadow, sealed in snapshot:
-            region.storage[...] = storage
-            region.shadow[...] = shadow
+            for now, before in zip(region.contents(), (storage, shadow), strict=True):
+                now[...] = before
             region.sealed = sealed
 
     def named(self, name: str) -> Region:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from enum import Enum
 from typing import Any
 
@@ -19,6 +20,9 @@ DEFINED = ADDRESSABLE | INITIALISED
 #: A buffer of more bytes than this, most of them gaps between rows, is poisoned only in its elements and near its ends:
 #: memory that nobody touches then costs nothing.
 HUGE = 1 << 26
+
+#: Address space that nobody has to be able to back with memory (Linux; Python names it since 3.11).
+_NORESERVE = 0x4000
 
 #: Red zones are at least this wide, and storage starts at this alignment, as CUDA's allocator's does.
 ALIGNMENT = 256
@@ -58,7 +62,7 @@ class Region:
         self.name, self.role, self.storage, self.dtype = name, role, storage, dtype
         self.shape, self.strides, self.base = shape, strides, base
         self.first, self.last = base, base + span(shape, strides) * dtype.itemsize
-        self.shadow: Bytes = np.zeros(len(storage), np.uint8)
+        self.shadow: Bytes = zeros(len(storage))
         self.elements(self.shadow)[...] = ADDRESSABLE
         self.huge = len(storage) > HUGE
         self.dense = not self.huge and bool(self.shadow[self.first : self.last].all())
@@ -103,11 +107,17 @@ class Region:
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
         """Make elements (bool [*shape]) uninitialised again: poison, and reading them is noted."""
-        fresh = np.empty_like(self.storage)
+        fresh = _fresh(len(self.storage))
         self.poison(poison, fresh)
         self.elements(self.storage)[mask] = self.elements(fresh)[mask]
         self.elements(self.shadow)[mask] = ADDRESSABLE
         self.sealed = self.sealed and not mask.any()
+
+    def contents(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """What a launch may write to: storage and shadow, of a huge buffer the elements alone."""
+        if self.huge:
+            return self.elements(self.storage), self.elements(self.shadow)
+        return self.storage, self.shadow
 
     def bits(self) -> np.ndarray[Any, Any]:
         """A copy of the elements' bytes, [*shape, itemsize]."""
@@ -156,7 +166,7 @@ class Region:
 
     def holds(self, poison: Poison) -> np.ndarray[Any, Any]:
         """Bool [*shape]: elements that still hold the poison they were made with."""
-        fresh = np.empty_like(self.storage)
+        fresh = _fresh(len(self.storage))
         self.poison(poison, fresh)
         return np.asarray((self.elements(self.storage) == self.elements(fresh)).all(axis=-1))
 
@@ -190,11 +200,27 @@ def guarded_strided(
     inside = (span(shape, strides) + offset) * size
     zone = ALIGNMENT * (1 + (shape[-1] * size if shape else 0) // ALIGNMENT)
     total = 2 * zone + -(-inside // ALIGNMENT) * ALIGNMENT
-    raw = np.empty(total + ALIGNMENT, np.uint8)
+    raw = _fresh(total + ALIGNMENT)
     start = -raw.ctypes.data % ALIGNMENT
     region = Region(name, role, raw[start : start + total], dtype, shape, strides, zone + offset * size)
     region.poison(poison, region.storage)
     return region
+
+
+def zeros(size: int) -> Bytes:
+    """Zeros, uint8 [size]; of a huge array, memory is taken for the pages that are written alone."""
+    return _sparse(size) if size > HUGE else np.zeros(size, np.uint8)
+
+
+def _fresh(size: int) -> Bytes:
+    return _sparse(size) if size > HUGE else np.empty(size, np.uint8)
+
+
+def _sparse(size: int) -> Bytes:
+    """As numpy's own, but in small pages: numpy asks for huge ones, and a byte a row then costs 2 MB a row."""
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, np.uint8)
 
 
 def foreign(name: str, tensor: torch.Tensor) -> Region:

@@ -20,11 +20,8 @@ gamma_n = n u / (1 - n u): Higham, Accuracy and Stability of Numerical Algorithm
 inequality (3.5). It covers rounded products too (K of them and K - 1 sums, no term passes through more than K
 roundings).
 
-**What a correct kernel may do** beyond that, and what therefore costs certainty here:
-
-- flush subnormals, of an operand, of a product or of a partial sum;
-- apply block scales to the elements before the product, or both to the product, or one after the other. So a
-  scale may meet a number that the other scale would have brought back into range.
+**What a correct kernel may do** beyond that, and what therefore costs certainty, is a matter of the range of float32
+on the way, and of its own module: `reach`.
 
 What this module does not model is a kernel that rounds its *operands*: float32 through TF32, say. Such a
 kernel agrees on operands that the narrower type holds, as those of the "exact" regime's small integers.
@@ -37,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fp4guard.formats import BLOCK
+from fp4guard.oracle import reach
 from fp4guard.oracle.operand import Bools, Float64, Operand
 
 
@@ -60,21 +57,15 @@ REFERENCE_BITS = 52
 
 FP32 = Accumulator()
 """float32, rounded to nearest."""
-FP32_TRUNCATING = Accumulator(24, 2.0**-23)
-"""float32, truncated, as tensor cores do: Fasi, Higham, Mikaitis, Pranesh, PeerJ Comput. Sci. 7:e330, 2021.
-The error of one operation doubles; an exact sum stays exact. Modelled as one truncated sum after another: an
-adder that aligns many terms and cuts each could lose slightly more, which has not been measured here."""
-FP8_HOPPER = Accumulator(14, 2.0**-13)
-"""The FP8 tensor cores of Ada and Hopper, which keep about 14 bits."""
+FP32_TRUNCATING = Accumulator(24, 1.25 * 2.0**-23)
+"""float32, truncated, as tensor cores do: Fasi, Higham, Mikaitis, Pranesh, PeerJ Comput. Sci. 7:e330, 2021. An exact
+sum stays exact. An adder aligns g products and the accumulator to the largest of them and cuts each, so K products cost
+K + K/g errors of up to 2^-23 of the largest; g is 4 or more."""
+FP8_HOPPER = Accumulator(14, 1.25 * 2.0**-13)
+"""The FP8 tensor cores of Ada and Hopper, which keep about 14 bits, and truncate."""
 
-MIN_NORMAL = 2.0**-126
-FRAGILE = 2.0**-124
-"""Operands below this may be lost: a scale of 2^-127 is itself a subnormal, and 6 * 2^-127 goes with it."""
 MAX_SUM = 2.0**127
 """Partial sums from here on may be Inf in float32; the factor of two to its limit covers their rounding."""
-MAX_SCALED = 2.0**117
-"""Block-scaled operands from here on may overflow where their scale meets a group's sum, up to 32 * 36."""
-_MAX_GROUP = 36.0 * BLOCK
 
 
 @dataclass(frozen=True)
@@ -94,11 +85,11 @@ def certify(a: Operand, b: Operand, value: Float64, accumulator: Accumulator = F
         return Certificate(nothing, np.broadcast_to(np.False_, value.shape))
     magnitude = np.abs(a.values) @ np.abs(b.values).T
     lowest = lowest_products(a, b)
-    lost = _lost_operands(a, b)
-    overflow = (magnitude >= MAX_SUM) | _scales_overflow(a, b)
-    in_range = (lowest >= -126) & (lost == 0)
-    exact = exact_sums(magnitude, lowest, accumulator.bits) & in_range & ~overflow
-    return Certificate(np.where(exact, 0.0, _bound(a, magnitude, lowest, lost, accumulator)), overflow)
+    lost = reach.lost(a, b, lowest)
+    overflow = (magnitude >= MAX_SUM) | reach.overflows(a, b)
+    exact = exact_sums(magnitude, lowest, accumulator.bits) & (lost == 0) & ~overflow
+    bound = _bound(a.values.shape[1], magnitude, lowest, lost, accumulator)
+    return Certificate(np.where(exact, 0.0, bound), overflow)
 
 
 def exact_sums(magnitude: Float64, lowest: NDArray[np.int16], accumulator_bits: int = 24) -> Bools:
@@ -111,13 +102,7 @@ def exact_sums(magnitude: Float64, lowest: NDArray[np.int16], accumulator_bits: 
 
 def lowest_products(a: Operand, b: Operand) -> NDArray[np.int16]:
     """int16 (rows of a, rows of b): exponents of powers of two that divide all of an output's products."""
-    return _over_groups(np.minimum, a.low, b.low)
-
-
-def fragile(values: Float64) -> Bools:
-    """The elements that a kernel may flush to zero."""
-    small: Bools = (np.abs(values) < FRAGILE) & (values != 0)
-    return small
+    return reach.over_groups(np.minimum, a.low, b.low)
 
 
 def gamma(n: int, unit_roundoff: float) -> float:
@@ -125,6 +110,15 @@ def gamma(n: int, unit_roundoff: float) -> float:
     if n * unit_roundoff >= 1:
         raise ValueError(f"n: {n}; with unit roundoff {unit_roundoff} allowed are less than {1 / unit_roundoff}")
     return n * unit_roundoff / (1 - n * unit_roundoff)
+
+
+def summation_bound(k: int, magnitude: Float64, lowest: NDArray[np.int16], accumulator: Accumulator) -> Float64:
+    """How far sums of k products may be from the reference; `magnitude` is sum |a b|. ValueError as `gamma`."""
+    bound = gamma(k, accumulator.unit_roundoff) * magnitude
+    # The reference is a float64 sum and has an error of its own, unless it is certified at float64's
+    # precision.
+    reference_exact = exact_sums(magnitude, lowest, REFERENCE_BITS)
+    return bound + np.where(reference_exact, 0.0, gamma(k, 2.0**-53) * magnitude)
 
 
 def _certified_at_once(a: Operand, b: Operand, bits: int) -> bool:
@@ -135,66 +129,10 @@ def _certified_at_once(a: Operand, b: Operand, bits: int) -> bool:
     return (
         largest_sum <= 2.0 ** min(bits + lowest_a + lowest_b, 1000)
         and largest_sum < MAX_SUM
-        and lowest_a + lowest_b >= -126
-        and min(lowest_a, lowest_b) >= -124
-        and not _scales_can_overflow(a, b)
+        and reach.holds_at_once(a, lowest_a, b, lowest_b)
     )
 
 
-def _bound(
-    a: Operand, magnitude: Float64, lowest: NDArray[np.int16], lost: Float64, accumulator: Accumulator
-) -> Float64:
-    k = a.values.shape[1]
-    bound = gamma(k, accumulator.unit_roundoff) * magnitude + lost
-    # Sums of multiples of q >= 2^-126 are zero or normal, rounded or not. Below, each of up to 2 K
-    # operations can lose less than 2^-126; a product of two scales that is flushed loses its group, less
-    # than 36 * 32 * 2^-126.
-    groups = -(-k // BLOCK)
-    bound += np.where(lowest < -126, (2 * k + groups * _MAX_GROUP) * MIN_NORMAL, 0.0)
-    # The reference is a float64 sum and has an error of its own, unless it is certified at float64's
-    # precision.
-    reference_exact = exact_sums(magnitude, lowest, REFERENCE_BITS)
-    bound += np.where(reference_exact, 0.0, gamma(k, 2.0**-53) * magnitude)
-    return bound * (1 + 2.0**-40)  # the bound, too, was computed in float64: at most 2^20 terms or so
-
-
-def _lost_operands(a: Operand, b: Operand) -> Float64:
-    """What a kernel may lose that flushes operands below FRAGILE: the sum of their products' magnitudes."""
-    lost = np.zeros((len(a.values), len(b.values)))
-    for one, other, transposed in ((a, b, False), (b, a, True)):
-        small = fragile(one.values)
-        if small.any():
-            part = np.where(small, np.abs(one.values), 0.0) @ np.abs(other.values).T
-            lost += part.T if transposed else part
-    return lost
-
-
-def _scales_can_overflow(a: Operand, b: Operand) -> bool:
-    scaled = [operand for operand in (a, b) if operand.scale is not None]
-    if any(operand.largest >= MAX_SCALED for operand in scaled):
-        return True
-    return len(scaled) == 2 and sum(int(o.scale.max(initial=-127)) for o in scaled if o.scale is not None) > 127
-
-
-def _scales_overflow(a: Operand, b: Operand) -> Bools:
-    overflow = np.zeros((len(a.values), len(b.values)), np.bool_)
-    if not _scales_can_overflow(a, b):
-        return overflow
-    if a.scale is not None:
-        overflow |= (np.abs(a.values).max(axis=1, initial=0.0) >= MAX_SCALED)[:, None]
-    if b.scale is not None:
-        overflow |= (np.abs(b.values).max(axis=1, initial=0.0) >= MAX_SCALED)[None, :]
-    if a.scale is not None and b.scale is not None:
-        overflow |= _over_groups(np.maximum, a.scale, b.scale) > 127
-    return overflow
-
-
-def _over_groups(extreme: np.ufunc, a: NDArray[np.int16], b: NDArray[np.int16]) -> NDArray[np.int16]:
-    """The (extreme, +) product of (M, groups) and (N, groups), one group at a time in two buffers."""
-    identity = np.int16(16384 if extreme is np.minimum else -16384)
-    result = np.full((len(a), len(b)), identity, np.int16)
-    sums = np.empty_like(result)
-    for left, right in zip(a.T, b.T, strict=True):
-        np.add(left[:, None], right[None, :], out=sums)
-        extreme(result, sums, out=result)
-    return result
+def _bound(k: int, magnitude: Float64, lowest: NDArray[np.int16], lost: Float64, accumulator: Accumulator) -> Float64:
+    # The bound, too, was computed in float64: of at most 2^20 terms or so.
+    return (summation_bound(k, magnitude, lowest, accumulator) + lost) * (1 + 2.0**-40)

@@ -1,80 +1,116 @@
-"""The exact product of two matrices, block-scaled or dense."""
+"""The exact product of two matrices, block-scaled or dense, and what may follow it in one kernel."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from fp4guard.formats import MXFP4
-from fp4guard.oracle.certificate import FP32, Accumulator, certify, fragile
-from fp4guard.oracle.expected import Expected
-from fp4guard.oracle.operand import Bools, Float64, Matrix, Operand, from_dense, from_mx, mx
+from fp4guard.formats import BlockScaled, ScaleDecode
+from fp4guard.formats.rounding import output_type
+from fp4guard.oracle import steps
+from fp4guard.oracle.certificate import FP32, Accumulator
+from fp4guard.oracle.expected import Expected, stack
+from fp4guard.oracle.operand import Matrix, Operand, block_scaled, from_blocks, from_dense, group_of
+from fp4guard.oracle.product import columns, enclosure, product
 
 
-def gemm(a: Matrix, b: Matrix, accumulator: Accumulator = FP32) -> Expected:
-    """The expected result of `decode(a) @ decode(b).T`: a is (m, k), b is (n, k), the result (m, n).
+@dataclass(frozen=True)
+class SplitK:
+    """K cut into parts whose sums are stored and then added: part i is columns [i * size, (i + 1) * size).
 
-    An operand is an MXFP4, anything with an attribute `mx` that is one, or a dense 2-D matrix: a
-    torch.Tensor (float16, bfloat16, float32) or a numpy array. Products of two MXFP4 matrices are cached by
-    their identity.
+    ValueError where `size` is not positive or `dtype_name` is no type that can be rounded to.
+    """
+
+    size: int
+    """Columns of a part; the last may be shorter."""
+    dtype_name: str = "float32"
+    """The type that partials are stored in; they are added in float32."""
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"size: {self.size}; allowed are numbers of columns from 1 on")
+        output_type(self.dtype_name)
+
+
+def gemm(
+    a: Matrix | Expected,
+    b: Matrix,
+    accumulator: Accumulator = FP32,
+    *,
+    alpha: float | None = None,
+    bias: torch.Tensor | NDArray[np.floating] | None = None,
+    splits: SplitK | None = None,
+    scale_decode: ScaleDecode = ScaleDecode.STANDARD,
+) -> Expected:
+    """The expected result of `alpha * decode(a) @ decode(b).T + bias`: a is (m, k), b is (n, k), the result (m, n).
+
+    An operand is a BlockScaled of any format, anything with an attribute `matrix` that is one, or a dense 2-D matrix:
+    a torch.Tensor (floats of 8 to 32 bits) or a numpy array. `a` may also be an Expected: the enclosure of what an
+    earlier step of the kernel left. Products of two block-scaled matrices are cached by their identity.
+
+    `alpha` is a float32 that multiplies the finished sum. It takes the place of the operands' tensor scales, as the
+    kernel has it: whoever calls the kernel has divided by the scales' reciprocals, or not, and that changes bits.
+    `bias` (n,) is added once, after `alpha`. Both may be fused with what precedes them, or rounded apart (see `steps`).
+    `splits` matters where partials are rounded to a narrow type: in float32 the certificate covers every cut.
+    `scale_decode` is what the kernel takes E8M0's ends for.
 
     NaN and Inf are IEEE 754's, order aside: an output is NaN where a NaN takes part, a scale byte 255
     included, whatever it is multiplied by (0 * NaN = NaN); where 0 * Inf does; and where +Inf and -Inf
     meet. Otherwise an output in which Inf takes part is that Inf.
 
-    Raises TypeError for other operands, ValueError where a dense one is not 2-D or the two k differ.
+    Raises TypeError for other operands; ValueError where a dense one is not 2-D, the two k differ, an operand has a
+    tensor scale but no `alpha` is given, `alpha` or `bias` is no float32, or `bias` has another shape than (n,).
     """
-    mx_a, mx_b = mx(a), mx(b)
-    if mx_a is not None and mx_b is not None:
-        return _gemm_mx(mx_a, mx_b, accumulator)
-    left = from_dense(a, "a") if mx_a is None else from_mx(mx_a)
-    right = from_dense(b, "b") if mx_b is None else from_mx(mx_b)
-    return _gemm(left, right, accumulator)
+    blocks_a, blocks_b = block_scaled(a), block_scaled(b)
+    for name, blocks in (("a", blocks_a), ("b", blocks_b)):
+        if alpha is None and blocks is not None and blocks.tensor_scale != 1:
+            raise ValueError(
+                f"alpha: None; {name} has tensor_scale {blocks.tensor_scale!r}, so the float32 that the kernel "
+                "multiplies the sum with has to be given (1.0 where it leaves the tensor scales out)"
+            )
+    if blocks_a is not None and blocks_b is not None:
+        result = _gemm_blocks(blocks_a, blocks_b, accumulator, splits, scale_decode)
+    else:
+        group = group_of(blocks_a, blocks_b)
+        right = from_dense(b, "b", group) if blocks_b is None else from_blocks(blocks_b, "b", group, scale_decode)
+        if isinstance(a, Expected):
+            if splits is not None:
+                raise ValueError("splits: not None; allowed with an Expected as a is None")
+            result = enclosure(a, right, accumulator)
+        else:
+            left = from_dense(a, "a", group) if blocks_a is None else from_blocks(blocks_a, "a", group, scale_decode)
+            result = _gemm(left, right, accumulator, splits)
+    if alpha is not None:
+        result = steps.multiply(result, alpha)
+    if bias is not None:
+        if tuple(bias.shape) != (result.shape[1],):
+            raise ValueError(f"bias: shape {tuple(bias.shape)}; allowed is {(result.shape[1],)}, one for each column")
+        result = steps.add(result, bias)
+    return result
 
 
 @lru_cache(maxsize=8)
-def _gemm_mx(a: MXFP4, b: MXFP4, accumulator: Accumulator) -> Expected:
+def _gemm_blocks(
+    a: BlockScaled, b: BlockScaled, accumulator: Accumulator, splits: SplitK | None, scale_decode: ScaleDecode
+) -> Expected:
     # The fuzzer asks several times a case with the same two matrices, which are immutable.
-    return _gemm(from_mx(a), from_mx(b), accumulator)
+    group = group_of(a, b)
+    left, right = (from_blocks(x, name, group, scale_decode) for x, name in ((a, "a"), (b, "b")))
+    return _gemm(left, right, accumulator, splits)
 
 
-def _gemm(a: Operand, b: Operand, accumulator: Accumulator) -> Expected:
-    if a.values.shape[1] != b.values.shape[1]:
-        raise ValueError(f"b: k = {b.values.shape[1]}; a has k = {a.values.shape[1]} (b is given as (n, k))")
-    value = a.values @ b.values.T
-    certificate = certify(a, b, value, accumulator)
-    nan = a.nan_rows[:, None] | b.nan_rows[None, :]
-    bound, unconstrained = certificate.bound, certificate.unconstrained
-    if a.infinities is not None or b.infinities is not None:
-        value, invalid = _with_infinities(a, b, value)
-        bound = np.where(np.isinf(value), 0.0, bound)
-        nan |= invalid
-        unconstrained = unconstrained | _infinity_meets_fragile(a, b)
-    return Expected(value, bound, nan, unconstrained)
-
-
-def _with_infinities(a: Operand, b: Operand, value: Float64) -> tuple[Float64, Bools]:
-    """`value` with the Infs of the operands put in, and where they make a NaN.
-
-    Signs stand for the factors: a product of two is +Inf or -Inf where one of them is infinite and neither
-    is 0.
-    """
-    inf_a, inf_b = _signs_of_infinities(a), _signs_of_infinities(b)
-    sign_a, sign_b = np.sign(a.values) + inf_a, np.sign(b.values) + inf_b
-    products = np.abs(inf_a) @ np.abs(sign_b).T + np.abs(sign_a) @ np.abs(inf_b).T - np.abs(inf_a) @ np.abs(inf_b).T
-    balance = inf_a @ sign_b.T + sign_a @ inf_b.T - inf_a @ inf_b.T
-    zero_times_inf = np.abs(inf_a) @ (sign_b == 0).T + (sign_a == 0) @ np.abs(inf_b).T
-    opposed = np.abs(balance) < products
-    return np.where(products > 0, np.copysign(np.inf, balance), value), opposed | (zero_times_inf > 0)
-
-
-def _infinity_meets_fragile(a: Operand, b: Operand) -> Bools:
-    """Where an Inf meets a number that a kernel may flush to 0, which makes a NaN of it."""
-    inf_a, inf_b = np.abs(_signs_of_infinities(a)), np.abs(_signs_of_infinities(b))
-    met: Bools = inf_a @ fragile(b.values).T + fragile(a.values) @ inf_b.T > 0
-    return met
-
-
-def _signs_of_infinities(operand: Operand) -> Float64:
-    return np.zeros_like(operand.values) if operand.infinities is None else operand.infinities
+def _gemm(a: Operand, b: Operand, accumulator: Accumulator, splits: SplitK | None) -> Expected:
+    k = a.values.shape[1]
+    if splits is None or splits.dtype_name == "float32" or splits.size >= k:
+        whole = product(a, b, accumulator)
+        return whole if splits is None else steps.rounded(whole, splits.dtype_name)
+    parts = []
+    for start in range(0, k, splits.size):
+        stop = start + splits.size
+        part = product(columns(a, start, stop), columns(b, start, stop), accumulator)
+        parts.append(steps.rounded(part, splits.dtype_name))
+    return steps.total(stack(parts), axis=0)

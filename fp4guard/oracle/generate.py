@@ -1,6 +1,6 @@
-"""Seeded inputs: a table of data regimes, each for MXFP4 matrices and for dense float tensors.
+"""Seeded inputs: a table of data regimes, each for block-scaled matrices, dense tensors and what is to be quantized.
 
-Operands of one certified regime and one k are certified in any pairing, MXFP4 with dense included: every
+Operands of one certified regime and one k are certified in any pairing, block-scaled with dense included: every
 output has one right answer (`certificate`). Every result depends on its arguments and the generator's state
 alone.
 """
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from fp4guard.formats import BLOCK, MXFP4, FloatFormat
+from fp4guard.formats import FORMATS, MXFP4, BlockFormat, BlockScaled, FloatFormat
 from fp4guard.formats.rounding import output_type
-from fp4guard.oracle import regimes_dense, regimes_mx
 from fp4guard.oracle.operand import Float64
+from fp4guard.oracle.regimes import blocks as blocks_regimes
+from fp4guard.oracle.regimes import dense as dense_regimes
+from fp4guard.oracle.regimes import quantizable as quantizable_regimes
 
 
 @dataclass(frozen=True)
@@ -27,54 +29,70 @@ class Regime:
     summary: str
     certified: bool
     """Whether products of two operands of this regime are exact in float32, in any order."""
-    mxfp4: Callable[[int, int, Generator], MXFP4]
+    blocks: Callable[[BlockFormat, int, int, Generator], BlockScaled]
     dense: Callable[[int, int, FloatFormat, Generator], Float64]
+    quantizable: Callable[[BlockFormat, int, int, FloatFormat, Generator], Float64]
+
+
+def _regime_of(name: str, summary: str, certified: bool) -> Regime:
+    tables = (blocks_regimes, dense_regimes, quantizable_regimes)
+    return Regime(name, summary, certified, *(getattr(table, name) for table in tables))
 
 
 _TABLE = (
-    Regime(
-        "exact",
-        "all codes, scales as far apart as exactness allows",
-        True,
-        regimes_mx.exact,
-        regimes_dense.exact,
-    ),
-    Regime("wild", "every size, NaN and the formats' ends", False, regimes_mx.wild, regimes_dense.wild),
-    Regime("ties", "sums halfway between two outputs", True, regimes_mx.ties, regimes_dense.ties),
-    Regime(
-        "zeros",
-        "zero elements and blocks, -0, any scale on them",
-        True,
-        regimes_mx.zeros,
-        regimes_dense.zeros,
-    ),
-    Regime("maxima", "the largest elements and scales", True, regimes_mx.maxima, regimes_dense.maxima),
+    _regime_of("exact", "all codes, scales as far apart as exactness allows; values that quantize exactly", True),
+    _regime_of("wild", "every size, NaN, Inf and the formats' ends", False),
+    _regime_of("ties", "sums halfway between two outputs, values halfway between two codes", True),
+    _regime_of("zeros", "zero elements and blocks, -0, any scale on them", True),
+    _regime_of("maxima", "the largest elements and scales; values on both sides of every threshold", True),
 )
 REGIMES: dict[str, Regime] = {regime.name: regime for regime in _TABLE}
 
 
-def mxfp4(regime: str, rows: int, k: int, rng: Generator) -> MXFP4:
-    """An MXFP4 matrix (rows, k) of a regime.
+def blocks(regime: str, rows: int, k: int, rng: Generator, format: BlockFormat = MXFP4) -> BlockScaled:
+    """A block-scaled matrix (rows, k) of a regime; the last block may be short.
 
-    Raises ValueError for an unknown regime, for k that is no multiple of 32, and for k too large for a
-    certified regime (116508 at the most everywhere; "exact" switches to {0, +-0.5, +-1} beyond).
+    NVFP4 has a tensor scale of 1: a kernel's alpha is another argument.
+
+    Raises ValueError for an unknown regime, a negative length, and for k too large for a certified regime (116508 at
+    the most for MXFP4 and NVFP4 everywhere; "exact" takes fewer and fewer codes from there on).
     """
-    if rows < 0 or k < 0 or k % BLOCK:
-        raise ValueError(f"shape ({rows}, {k}): allowed are rows from 0 on, and k a multiple of {BLOCK}")
-    return _regime(regime).mxfp4(rows, k, rng)
+    if rows < 0 or k < 0:
+        raise ValueError(f"shape ({rows}, {k}): allowed are rows and k from 0 on")
+    return _regime(regime).blocks(format, rows, k, rng)
 
 
 def dense(regime: str, shape: tuple[int, ...], dtype_name: str, rng: Generator) -> Float64:
-    """A tensor of a regime: float64 values that "float32", "bfloat16" or "float16" holds exactly.
+    """A tensor of a regime: float64 values that a format holds exactly: "float32", "bfloat16", "float16", "e4m3", ...
 
-    Products are taken to sum over the last axis. Raises ValueError for an unknown regime or dtype, for a
+    Products are taken to sum over the last axis. Raises ValueError for an unknown regime or format, for a
     shape without an axis, and for a last axis too long for a certified regime.
     """
+    rows, k = _matrix(shape)
+    try:
+        fmt = FORMATS[dtype_name]
+    except KeyError:
+        raise ValueError(f"dtype_name: {dtype_name!r}; allowed are {', '.join(FORMATS)}") from None
+    return _regime(regime).dense(rows, k, fmt, rng).reshape(shape)
+
+
+def quantizable(
+    regime: str, shape: tuple[int, ...], dtype_name: str, rng: Generator, format: BlockFormat = MXFP4
+) -> Float64:
+    """A tensor that is hard to quantize to `format`, along its last axis or along the one before: float64 values that
+    "float32", "bfloat16" or "float16" holds exactly.
+
+    Leading axes are rows. Raises ValueError as `dense`.
+    """
+    rows, columns = _matrix(shape)
+    return _regime(regime).quantizable(format, rows, columns, output_type(dtype_name).format, rng).reshape(shape)
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     if not shape or min(shape) < 0:
         raise ValueError(f"shape {shape}: allowed is at least one axis, and no negative length")
     *leading, k = shape
-    values = _regime(regime).dense(math.prod(leading), k, output_type(dtype_name).format, rng)
-    return values.reshape(shape)
+    return math.prod(leading), k
 
 
 def _regime(name: str) -> Regime:

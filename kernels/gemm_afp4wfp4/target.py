@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 import fp4guard as fg
 from fp4guard import dims, oracle
-from fp4guard.formats import shuffle_scales
+from fp4guard.formats import SCALES_32X8
 
 from .configs import CONFIGS
 from .launch import gemm_afp4wfp4 as launch
@@ -45,8 +44,8 @@ def gemm_afp4wfp4_preshuffled(mem, m, n, k, config, dtype):
     """Scales in the gfx950 order, padding left to chance; the output is the launcher's own."""
     a = mem.mxfp4("a", (m, k), fg.STRIDED)
     b = mem.mxfp4("b", (n, k), fg.STRIDED)
-    a_scales = preshuffled(mem, "a_shuffled", a.mx.scales) if m >= 32 else a.scales
-    b_scales = preshuffled(mem, "b_shuffled", b.mx.scales)
+    a_scales = preshuffled(mem, "a_shuffled", a.matrix.scales) if m >= 32 else a.scales
+    b_scales = preshuffled(mem, "b_shuffled", b.matrix.scales)
     out = launch(
         a.codes,
         b.codes,
@@ -61,8 +60,4 @@ def gemm_afp4wfp4_preshuffled(mem, m, n, k, config, dtype):
 
 def preshuffled(mem, name, scales):
     """Scales padded to whole tiles of 32 x 8 and shuffled. The contract says nothing of the padding: it is poison."""
-    rows, groups = scales.shape
-    tail = ((0, -rows % 32), (0, -groups % 8))
-    padding = np.pad(np.zeros(scales.shape, np.uint8), tail, constant_values=1)
-    shuffled = shuffle_scales(np.pad(scales, tail))
-    return mem.input(name, shuffled, fg.ROWS, undefined=shuffle_scales(padding).astype(bool))
+    return mem.input(name, SCALES_32X8.pack(scales), fg.ROWS, undefined=SCALES_32X8.padding(scales.shape))

@@ -104,6 +104,19 @@ def test_integer_outputs_are_compared_exactly(only_finding, dtype):
     assert "expected " in finding.message
 
 
+def test_integer_outputs_are_wrong_at_a_place(only_finding):
+    @fg.fuzz()
+    def target(mem):
+        out = mem.output("out", (40, 100), torch.int32)
+        out.zero_()
+        out[:, 96:] = 1
+        mem.expect(out, torch.zeros(40, 100, dtype=torch.int32))
+
+    message = only_finding(target).message
+    assert "Every wrong element is in the last 4 columns, from 96 on: all of them wrong." in message
+    assert f"0..39 {48 * '.'}##" in message
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float8_e4m3fn, torch.bool])
 def test_outputs_that_the_oracle_has_no_rounding_for_are_compared_exactly(only_finding, dtype):
     @fg.fuzz(right=[True, False])

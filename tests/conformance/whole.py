@@ -342,7 +342,7 @@ _OUT = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 def _matrices(m: int, n: int, k: int, regime: str) -> tuple[MXFP4, MXFP4]:
     rng = np.random.default_rng(11)
-    return oracle.generate.mxfp4(regime, m, k, rng), oracle.generate.mxfp4(regime, n, k, rng)
+    return oracle.generate.blocks(regime, m, k, rng), oracle.generate.blocks(regime, n, k, rng)
 
 
 def gemm_expected(config: str) -> oracle.Expected:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,19 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp4guard.formats import (
+    BLOCK_FORMATS,
+    E4M3,
+    E8M0,
     MXFP4,
+    MXFP6_E3M2,
+    MXFP8_E4M3,
+    NVFP4,
+    BlockScaled,
+    FloatFormat,
     NanBlock,
     NanElement,
     Rounding,
+    ScaleDecode,
     ScaleRule,
     ZeroBlock,
-    e2m1,
-    e8m0,
-    quantize,
-    scale_byte_scalar,
-    scale_bytes,
-    unpack,
+    ZeroSign,
 )
+from fp4guard.formats.mx import MXPolicy, quantize, requantize, scale_byte_scalar, scale_bytes
+from fp4guard.formats.scalar import decode_scalar, encode_scalar
 
 ULP = np.spacing(np.float32(4))  # of float32 in [4, 8)
 FLOOR, CEIL, RCEIL, EVEN, EVEN_FP32 = (
@@ -28,62 +35,6 @@ FLOOR, CEIL, RCEIL, EVEN, EVEN_FP32 = (
     ScaleRule.EVEN,
     ScaleRule.EVEN_FP32,
 )
-
-
-def random_matrix(rows=5, k=96, seed=0):
-    rng = np.random.default_rng(seed)
-    return MXFP4(
-        rng.integers(0, 256, (rows, k // 2), dtype=np.uint8),
-        rng.integers(0, 256, (rows, k // 32), dtype=np.uint8),
-    )
-
-
-class TestMXFP4:
-    def test_decode_is_element_times_scale(self):
-        matrix = random_matrix()
-        elements = unpack(matrix.codes)
-        for (row, column), value in np.ndenumerate(matrix.decode()):
-            element = e2m1.decode_scalar(int(elements[row, column]))
-            np.testing.assert_equal(value, element * e8m0.decode_scalar(int(matrix.scales[row, column // 32])))
-
-    def test_a_nan_scale_makes_its_block_nan_zeros_included(self):
-        decoded = MXFP4(np.zeros((1, 32), np.uint8), np.array([[255, 254]], np.uint8)).decode()
-        assert np.isnan(decoded[0, :32]).all()
-        assert (decoded[0, 32:] == 0).all()
-
-    def test_it_is_immutable_and_hashed_by_identity(self):
-        codes = np.zeros((1, 16), np.uint8)
-        one, other = (MXFP4(codes, np.zeros((1, 1), np.uint8)) for _ in range(2))
-        codes[:] = 0x77
-        assert not one.codes.any()
-        with pytest.raises(ValueError, match="read-only"):
-            one.scales[0, 0] = 1
-        assert one != other
-        assert len({one, other}) == 2
-
-    def test_from_elements_packs(self):
-        elements = np.arange(64, dtype=np.uint8).reshape(2, 32) % 16
-        matrix = MXFP4.from_elements(elements, np.full((2, 1), 127, np.uint8))
-        assert matrix.shape == (2, 32)
-        np.testing.assert_array_equal(matrix.decode(), e2m1.decode(elements))
-
-    @pytest.mark.parametrize("shape", [(0, 32), (3, 0)])
-    def test_it_may_be_empty(self, shape):
-        assert random_matrix(*shape).decode().shape == shape
-
-    @pytest.mark.parametrize(
-        ("codes", "scales", "error", "match"),
-        [
-            ((2, 16), (2, 2), ValueError, r"scales: shape \(2, 2\).*\(2, 1\)"),
-            ((2, 16), (1, 1), ValueError, "scales"),
-            ((2, 8), (2, 1), ValueError, "multiples of 16"),
-            ((16,), (1,), ValueError, "codes.*2-D"),
-            ((2, 16), None, TypeError, "scales.*float64"),
-        ],
-    )
-    def test_what_does_not_belong_together_is_refused(self, codes, scales, error, match):
-        with pytest.raises(error, match=match):
-            MXFP4(np.zeros(codes, np.uint8), np.zeros((2, 1)) if scales is None else np.zeros(scales, np.uint8))
 
 
 class TestScaleRules:
@@ -149,49 +100,154 @@ class TestScaleRules:
 
     @pytest.mark.parametrize("zero_block", ZeroBlock)
     def test_zero_blocks(self, zero_block):
-        matrix = quantize(np.zeros((1, 32)), FLOOR, zero_block=zero_block)
+        matrix = quantize(np.zeros((1, 32)), MXPolicy(zero_block=zero_block))
         assert matrix.scales.tolist() == [[zero_block.value]]
         assert not matrix.decode().any()
 
 
-class TestQuantize:
-    @given(st.integers(0, 2**32 - 1), st.sampled_from(ScaleRule), st.sampled_from(Rounding))
-    def test_every_element_is_its_quotient_rounded_once(self, seed, rule, rounding):
-        rng = np.random.default_rng(seed)
-        values = rng.normal(size=(2, 64)) * np.exp2(rng.integers(-130, 128, (2, 1)))
-        matrix = quantize(values, rule, rounding)
-        elements = unpack(matrix.codes)
-        for row, block in np.ndindex(2, 2):
-            part = values[row, 32 * block : 32 * block + 32]
-            byte = scale_byte_scalar(float(np.abs(part).max()), rule)
-            assert matrix.scales[row, block] == byte
-            expected = [e2m1.encode_scalar(float(v) / e8m0.decode_scalar(byte), rounding) for v in part]
-            assert elements[row, 32 * block : 32 * block + 32].tolist() == expected
+class TestScaleRulesOfOtherElements:
+    """The same rules, as an element's largest value and its precision move their points."""
 
-    def test_mxfp4_values_survive(self):
-        matrix = random_matrix()
-        values = np.nan_to_num(matrix.decode())
-        np.testing.assert_array_equal(quantize(values, RCEIL).decode(), values)
+    @pytest.mark.parametrize("fmt", [f for f in BLOCK_FORMATS.values() if f is not NVFP4], ids=lambda f: f.name)
+    @given(amax=st.floats(2.0**-90, 2.0**90))
+    def test_rules_are_what_their_names_say(self, fmt, amax):
+        def byte(rule):
+            return scale_byte_scalar(amax, rule, element=fmt.element)
+
+        top, largest = 2.0**fmt.element.max_exponent, fmt.element.max
+        assert byte(FLOOR) == max(n for n in range(255) if top * 2.0 ** (n - 127) <= amax)
+        assert byte(CEIL) == min(n for n in range(255) if top * 2.0 ** (n - 127) >= amax)
+        assert byte(RCEIL) == min(n for n in range(255) if largest * 2.0 ** (n - 127) >= amax)
+        unbounded = FloatFormat("unbounded", 32, 8, fmt.element.mantissa_bits, 127, 2.0**127, None, None)
+        rounded = decode_scalar(unbounded, encode_scalar(unbounded, amax))
+        assert byte(EVEN) == scale_byte_scalar(rounded, FLOOR, element=fmt.element)
+
+    @given(st.lists(st.floats(0, 2.0**127, width=32), min_size=1), st.sampled_from(ScaleRule))
+    def test_vectorised_is_scalar(self, amax, rule):
+        expected = [scale_byte_scalar(a, rule, element=E4M3) for a in amax]
+        np.testing.assert_array_equal(scale_bytes(np.array(amax, np.float32), rule, element=E4M3), expected)
+
+
+policies = st.builds(
+    MXPolicy, st.sampled_from(ScaleRule), st.sampled_from([r for r in Rounding if r is not Rounding.STOCHASTIC])
+)
+
+
+def quotients(values, byte, fmt, rounding):
+    return [encode_scalar(fmt.element, float(v) / decode_scalar(E8M0, byte), rounding) for v in values]
+
+
+class TestQuantize:
+    @given(st.integers(0, 2**32 - 1), policies, st.sampled_from([MXFP4, MXFP6_E3M2, MXFP8_E4M3]), st.booleans())
+    def test_every_element_is_its_quotient_rounded_once(self, seed, policy, fmt, single):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=(2, 72)) * np.exp2(rng.integers(-130, 120, (2, 1)))
+        values = values.astype(np.float32) if single else values
+        matrix = quantize(values, policy, format=fmt)
+        for row, block in np.ndindex(2, 3):
+            part = slice(32 * block, 32 * block + 32)
+            byte = scale_byte_scalar(float(np.abs(values[row, part]).max()), policy.scale_rule, element=fmt.element)
+            assert matrix.scales[row, block] == byte
+            assert matrix.elements[row, part].tolist() == quotients(values[row, part], byte, fmt, policy.rounding)
+
+    def test_values_of_the_format_survive(self):
+        rng = np.random.default_rng(0)
+        matrix = BlockScaled(MXFP4, rng.integers(0, 16, (5, 96), np.uint8), rng.integers(0, 255, (5, 3), np.uint8))
+        again = quantize(matrix.decode(), MXPolicy(ScaleRule.RCEIL))
+        np.testing.assert_array_equal(again.decode(), matrix.decode())
 
     def test_rceil_never_saturates_and_floor_does(self):
         values = np.full((1, 32), 7.9)
-        assert quantize(values, FLOOR).decode().max() == 6
-        assert quantize(values, RCEIL).decode().max() == 8
+        assert quantize(values).decode().max() == 6
+        assert quantize(values, MXPolicy(RCEIL)).decode().max() == 8
 
     def test_non_finite_values_are_a_policy(self):
         values = np.ones((1, 96))
         values[0, 3], values[0, 40] = np.nan, -np.inf
-        with pytest.raises(ValueError, match="nan=NanBlock"):
-            quantize(values, FLOOR)
-        poisoned = quantize(values, FLOOR, nan=NanBlock.POISON)
+        with pytest.raises(ValueError, match="nan_block=NanBlock"):
+            quantize(values)
+        poisoned = quantize(values, MXPolicy(nan_block=NanBlock.POISON))
         assert poisoned.scales.tolist() == [[255, 255, 125]]
-        ignored = quantize(values, FLOOR, nan=NanBlock.IGNORE, nan_element=NanElement.MAX)
+        assert not poisoned.elements[0, :64].any()
+        ignore = MXPolicy(nan_block=NanBlock.IGNORE)
+        ignored = quantize(values, replace(ignore, nan_element=NanElement.MAX))
         assert ignored.scales.tolist() == [[125, 125, 125]]
         assert ignored.decode()[0, [3, 40, 0]].tolist() == [1.5, -1.5, 1]
         with pytest.raises(ValueError, match="NaN"):
-            quantize(values, FLOOR, nan=NanBlock.IGNORE)
+            quantize(values, ignore)
 
-    @pytest.mark.parametrize("shape", [(32,), (2, 33)])
-    def test_other_shapes_are_refused(self, shape):
-        with pytest.raises(ValueError, match="multiple of 32"):
-            quantize(np.zeros(shape), FLOOR)
+    def test_the_sign_of_zero_is_a_policy(self):
+        values = np.full((1, 32), -0.1)
+        values[0, 0] = 4
+        assert quantize(values).elements[0, 1] == 8
+        assert quantize(values, MXPolicy(zero_sign=ZeroSign.DROP)).elements[0, 1] == 0
+
+    @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2])
+    def test_any_axis_becomes_the_last(self, axis):
+        values = np.random.default_rng(0).normal(size=(40, 35, 64))
+        along, moved = quantize(values, axis=axis), quantize(np.moveaxis(values, axis, -1))
+        np.testing.assert_array_equal(along.elements, moved.elements)
+        np.testing.assert_array_equal(along.scales, moved.scales)
+
+    @given(st.integers(0, 70))
+    def test_a_tail_is_a_block_of_its_own(self, k):
+        values = np.random.default_rng(k).normal(size=(3, k))
+        short, filled = quantize(values), quantize(np.pad(values, ((0, 0), (0, -k % 32))))
+        np.testing.assert_array_equal(short.scales, filled.scales)
+        np.testing.assert_array_equal(short.elements, filled.elements[:, :k])
+
+    def test_stochastic_rounding_draws_from_what_is_given(self):
+        policy = MXPolicy(rounding=Rounding.STOCHASTIC)
+        values = np.full((50, 32), 0.9)
+        values[:, 0] = 4
+        first, again = (quantize(values, policy, random=np.random.default_rng(3)) for _ in range(2))
+        np.testing.assert_array_equal(first.elements, again.elements)
+        assert set(np.unique(first.elements)) == {1, 2, 6}
+        words = np.where(values > 1, 0, np.uint32(2**32 - 1)).astype(np.uint32)
+        down = quantize(values.T, policy, axis=0, random=words.T)
+        assert set(np.unique(down.elements)) == {1, 6}
+
+    @pytest.mark.parametrize(
+        ("values", "options", "error", "match"),
+        [
+            (np.zeros(32), {"axis": 1}, ValueError, "axis: 1.*-1 .. 0"),
+            (np.zeros((2, 2), complex), {}, TypeError, "values: dtype complex128"),
+            (np.zeros(32), {"format": NVFP4}, ValueError, "format: nvfp4"),
+            (np.zeros(32), {"policy": MXPolicy(scale_decode=ScaleDecode.SHIFT)}, ValueError, "SHIFT"),
+        ],
+    )
+    def test_others_are_refused(self, values, options, error, match):
+        with pytest.raises(error, match=match):
+            quantize(values, **options)
+
+
+class TestRequantize:
+    @given(st.integers(0, 2**32 - 1), policies)
+    def test_own_scales_give_the_same(self, seed, policy):
+        values = np.random.default_rng(seed).normal(size=(3, 45)).astype(np.float32)
+        matrix = quantize(values, policy)
+        np.testing.assert_array_equal(requantize(values, matrix.scales, policy).elements, matrix.elements)
+
+    @given(st.integers(0, 254), st.integers(0, 2**32 - 1))
+    def test_any_scale_divides_exactly(self, byte, seed):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(size=32).astype(np.float32) * np.float32(2) ** (byte - 127 + rng.integers(-3, 4))
+        assert requantize(values, np.array([byte], np.uint8)).elements.tolist() == quotients(
+            values, byte, MXFP4, Rounding.TIES_TO_EVEN
+        )
+
+    def test_nothing_is_asked_of_elements_under_nan(self):
+        values = np.array([np.nan, np.inf, 1.0] * 10)
+        assert not requantize(values, np.array([255], np.uint8)).elements.any()
+
+    def test_a_scale_of_zero_may_divide_as_one(self):
+        values = np.full(32, 1.6)
+        scales = np.zeros(1, np.uint8)
+        assert set(requantize(values, scales).elements.tolist()) == {7}
+        policy = MXPolicy(scale_decode=ScaleDecode.ONE_AT_ZERO)
+        assert set(requantize(values, scales, policy).elements.tolist()) == {3}
+
+    @pytest.mark.parametrize("scales", [np.zeros(2, np.uint8), np.zeros(1), np.zeros((1, 1), np.uint8)])
+    def test_other_scales_are_refused(self, scales):
+        with pytest.raises(ValueError, match=r"scales: .*allowed is uint8 \(1,\)"):
+            requantize(np.zeros(32), scales)

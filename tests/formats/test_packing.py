@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from fp4guard.formats import NibbleOrder, decode_packed, e2m1, pack, unpack
+from fp4guard.formats import E2M1, NibbleOrder, codec, decode_packed, pack, unpack
 
 packed_arrays = arrays(np.uint8, array_shapes(min_side=0, max_dims=3))
 
@@ -24,7 +24,7 @@ def test_unpack_and_pack_are_inverse(packed, order):
 @given(packed_arrays, st.sampled_from(NibbleOrder))
 def test_decode_packed_is_decode_after_unpack(packed, order):
     decoded = decode_packed(packed, order)
-    expected = e2m1.decode(unpack(packed, order))
+    expected = codec.decode(E2M1, unpack(packed, order))
     assert decoded.shape == expected.shape
     np.testing.assert_array_equal(decoded.view(np.uint32), expected.view(np.uint32))
 
@@ -32,7 +32,7 @@ def test_decode_packed_is_decode_after_unpack(packed, order):
 def test_every_byte_and_a_strided_input():
     packed = np.arange(512, dtype=np.uint16).astype(np.uint8).reshape(256, 2)[:, :1]
     assert not packed.flags.c_contiguous
-    np.testing.assert_array_equal(decode_packed(packed), e2m1.decode(unpack(packed)))
+    np.testing.assert_array_equal(decode_packed(packed), codec.decode(E2M1, unpack(packed)))
 
 
 @pytest.mark.parametrize(

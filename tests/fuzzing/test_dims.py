@@ -55,6 +55,7 @@ def test_sizes_are_multiples_between_minimum_and_maximum(unit, least, span, tile
 
 def test_minimum_may_be_zero():
     assert 0 in drawn(dims(min=0, max=3))
+    assert 0 in drawn(dims(min=0, tile=64)), "an edge, not one size of many"
 
 
 def test_minimum_above_the_default_maximum_is_drawn():
@@ -66,6 +67,18 @@ def test_tile_and_maximum_may_depend_on_other_arguments():
     assert recipe.needs == ("block", "limit")
     assert {15, 16, 17, 31, 32} <= drawn(recipe, block=16, limit=2)
     assert max(drawn(recipe, block=16, limit=2)) == 32
+
+
+def test_unit_may_depend_on_other_arguments():
+    recipe = dims(multiple_of=lambda unit: unit, tile=64, max=100)
+    assert recipe.needs == ("unit",)
+    assert {size % 24 for size in drawn(recipe, unit=24)} == {0}
+    assert min(drawn(recipe, unit=24)) == 24
+    assert max(drawn(recipe, unit=24)) == 96
+    with pytest.raises(fg.UsageError, match="no size is left between 128 and"):
+        recipe.resolve({"unit": 128})
+    with pytest.raises(fg.UsageError, match="the multiple_of that is computed from unit=0 is 0"):
+        recipe.resolve({"unit": 0})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 
 import fp4guard as fg
 from fp4guard import oracle
+from fp4guard.formats import BLOCK_FORMATS, NVFP4, BlockScaled
 from fp4guard.memory import ORDINARY
 
 
@@ -34,8 +35,37 @@ def test_tensors_of_one_name_have_data_of_their_own():
 def test_mxfp4_has_codes_scales_and_the_same_for_the_oracle():
     operand = memory().mxfp4("a", (3, 64))
     assert (operand.codes.shape, operand.scales.shape) == ((3, 32), (3, 2))
-    assert np.array_equal(operand.codes.numpy(), operand.mx.codes)
-    assert np.array_equal(operand.scales.numpy(), operand.mx.scales)
+    assert np.array_equal(operand.codes.numpy(), operand.matrix.codes)
+    assert np.array_equal(operand.scales.numpy(), operand.matrix.scales)
+
+
+@pytest.mark.parametrize("fmt", BLOCK_FORMATS.values(), ids=BLOCK_FORMATS)
+def test_block_scaled_operands_may_have_tails(fmt):
+    operand = memory().block_scaled("a", (3, 70), fmt)
+    assert operand.codes.shape == (3, 35 if fmt.element.width == 4 else 70)
+    assert operand.scales.shape == (3, fmt.blocks(70))
+    again = BlockScaled.from_codes(fmt, operand.codes.numpy(), operand.scales.numpy())
+    assert np.array_equal(again.decode(), operand.matrix.decode(), equal_nan=True)
+
+
+def test_nvfp4_is_a_block_format():
+    assert memory().nvfp4("a", (3, 48)).matrix.format is NVFP4
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]
+)
+def test_float8_tensors_hold_the_regimes_values(dtype):
+    values = memory(regime="wild").tensor("x", (50, 40), dtype)
+    assert values.dtype == dtype
+    assert values.to(torch.float32).unique().numel() > 50
+    assert values.to(torch.float32).isnan().any()
+
+
+def test_quantizable_is_what_its_regime_says():
+    values = memory(regime="ties").quantizable("x", (64, 64), torch.bfloat16)
+    assert values.dtype == torch.bfloat16
+    assert (values.abs() == 1.25).any()
 
 
 def test_integers_are_within_their_range():
@@ -65,8 +95,9 @@ def test_layouts_are_those_of_the_target():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda mem: mem.mxfp4("a", (3, 40)), r"mem.mxfp4\('a', shape=\(3, 40\)\): allowed is a k that is a multiple"),
-        (lambda mem: mem.tensor("a", (3,), torch.complex64), "dtype=torch.complex64.*allowed are float16"),
+        (lambda mem: mem.mxfp4("a", (3, 41)), r"\('a', shape=\(3, 41\)\): mxfp4 allows an even k"),
+        (lambda mem: mem.quantizable("a", (3,), torch.float8_e5m2), "dtype=torch.float8_e5m2.*allowed are float32"),
+        (lambda mem: mem.tensor("a", (3,), torch.complex64), "dtype=torch.complex64.*allowed are float32, bfloat16"),
         (lambda mem: mem.tensor("a", (), torch.float32), r"mem: data for 'a': shape \(\)"),
         (lambda mem: mem.tensor("a", (-1,), torch.float32), r"mem: data for 'a': shape \(-1,\)"),
         (lambda mem: mem.integers("a", (3,), 2, 1), r"mem.integers\('a', low=2, high=1\): allowed is low <= high"),

@@ -47,6 +47,29 @@ def test_defect_that_is_found_as_another_kind_is_not_found(monkeypatch):
     assert not selftest.passed
 
 
+@pytest.mark.parametrize(("cases", "turns"), [(1, [1]), (20, [20]), (21, [20, 1]), (300, [20, 40, 80, 160])])
+def test_targets_take_turns(cases, turns):
+    assert selftest_module._turns(cases) == turns
+
+
+def test_defect_that_only_a_later_target_has_is_found_soon(monkeypatch):
+    @fg.fuzz(m=fg.dims())
+    def sound(mem, m):
+        mem.input("x", [1])
+
+    @fg.fuzz(m=fg.dims())
+    def broken(mem, m):
+        raise ValueError
+
+    crash = Defect("late", (), ("crash",), "nowhere", "")
+    monkeypatch.setattr(selftest_module, "defects_of", lambda family: (crash,))
+    monkeypatch.setattr(selftest_module, "load_targets", lambda spec: [sound, broken])
+    monkeypatch.setattr(selftest_module, "with_defect", lambda target, defect: target)
+    (row,), _ = rows("late", cases=300)
+    assert (row.found, row.kind) == (True, "crash")
+    assert row.cases <= 21
+
+
 def test_control_that_was_tried_and_is_clean(planted):
     (row,), selftest = rows("tried", cases=20)
     assert isinstance(row, ControlRow)
@@ -85,8 +108,8 @@ def test_selftest_that_was_not_finished_has_not_passed():
 @pytest.mark.parametrize(
     ("family", "ids", "arch", "match"),
     [
-        ("no", (), "sm_90", "--target 'no': allowed are gemm_afp4wfp4"),
-        (None, ("no",), "sm_90", "--id 'no': allowed are scale-k-unmasked, "),
+        ("no", (), "sm_90", "--target 'no': allowed are .*gemm_afp4wfp4"),
+        (None, ("no",), "sm_90", "--id 'no': allowed are .*scale-k-unmasked, "),
         (None, (), "h100", "arch='h100'"),
     ],
 )

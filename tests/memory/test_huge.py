@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from fp4guard.memory import ALL_ONES, Memory, Role
-from fp4guard.memory.layouts import Layout
+from fp4guard.memory.layouts import WIDE, Layout
 from fp4guard.sim import Simulator
 from fp4guard.ttir import parse_arch
 
@@ -62,3 +62,17 @@ def test_rows_beyond_32_bits(wide, kinds):
     written = ~region.uninitialised().any(axis=1)
     assert written.tolist() == ([True, True, True] if wide else [True, True, False])
     assert np.isfinite(region.tensor[:2].float().numpy()).all()
+
+
+def test_a_launch_costs_a_page_a_row():
+    memory = Memory(ALL_ONES)
+    region = memory.empty("x", Role.OUTPUT, (300, 16), torch.bfloat16, WIDE[-1])
+    simulator = Simulator(memory, parse_arch("sm_90"))
+    with simulator.intercepting():
+        fill_rows_kernel[(3,)](region.tensor, region.strides[0], True, 16)
+        before = resident()
+        fill_rows_kernel[(300,)](region.tensor, region.strides[0], True, 16)
+    assert region.strides[0] * 299 >= 2**31
+    assert not region.uninitialised().any()
+    assert not region.holds(ALL_ONES).any()
+    assert resident() - before < 64 * 1024

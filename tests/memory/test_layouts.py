@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp4guard.memory import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
-from fp4guard.memory.layouts import span
+from fp4guard.memory.layouts import WIDE, span
 
 SHAPES = st.lists(st.integers(0, 6), max_size=4).map(tuple)
 QUICK = settings(max_examples=40, deadline=None)
@@ -20,7 +20,7 @@ def places(shape, strides):
     return [sum(i * s for i, s in zip(index, strides)) for index in itertools.product(*map(range, shape))]
 
 
-@pytest.mark.parametrize("layout", STRIDED, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("layout", WIDE, ids=lambda layout: layout.name)
 @QUICK
 @given(shape=SHAPES)
 def test_no_two_elements_overlap(layout, shape):
@@ -54,6 +54,17 @@ def test_there_is_a_gap_behind_every_row(layout, shape):
         assert row == list(range(row[0], row[0] + order[-1]))
     for row, following in itertools.pairwise(rows):
         assert following[0] - row[-1] - 1 == layout.row_gap
+
+
+@QUICK
+@given(shape=st.lists(st.integers(1, 6), min_size=2, max_size=4).map(tuple), reach=st.integers(0, 200))
+def test_the_last_row_is_as_far_from_the_first_as_the_layout_says(shape, reach):
+    strides = Layout("far", reach=reach).strides(shape)
+    rows = math.prod(shape[:-1])
+    last = places(shape, strides)[-shape[-1]]
+    assert strides[-1] == 1
+    assert last >= reach or rows == 1
+    assert last == (rows - 1) * max(shape[-1], -(-reach // (16 * max(rows - 1, 1))) * 16)
 
 
 @pytest.mark.parametrize(("shape", "expected"), [

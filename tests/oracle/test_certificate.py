@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp4guard.formats import MXFP4
+from fp4guard.formats import MXFP4, BlockScaled
 from fp4guard.oracle import REGIMES, gemm, generate
 from fp4guard.oracle.certificate import FP32, _certified_at_once, certify, exact_sums, lowest_products
-from fp4guard.oracle.operand import NO_BIT, from_dense, from_mx, lowest_bit
+from fp4guard.oracle.operand import NO_BIT, from_blocks, from_dense, lowest_bit
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -24,8 +24,8 @@ def test_lowest_bit_is_the_power_of_two_that_divides(value):
 
 @given(seeds, st.sampled_from(list(REGIMES)))
 def test_mx_operands_are_their_decoded_matrices(seed, regime):
-    matrix = generate.mxfp4(regime, 5, 96, np.random.default_rng(seed))
-    packed, dense = from_mx(matrix), from_dense(matrix.decode(), "a")
+    matrix = generate.blocks(regime, 5, 96, np.random.default_rng(seed))
+    packed, dense = from_blocks(matrix, "matrix"), from_dense(matrix.decode(), "a")
     np.testing.assert_array_equal(packed.values, dense.values)
     np.testing.assert_array_equal(packed.low, dense.low)
     np.testing.assert_array_equal(packed.nan_rows, dense.nan_rows)
@@ -35,7 +35,7 @@ def test_mx_operands_are_their_decoded_matrices(seed, regime):
 @given(seeds, st.sampled_from(list(REGIMES)))
 def test_lowest_products_divide_every_product(seed, regime):
     rng = np.random.default_rng(seed)
-    a, b = (from_mx(generate.mxfp4(regime, 4, 96, rng)) for _ in range(2))
+    a, b = (from_blocks(generate.blocks(regime, 4, 96, rng), "a") for _ in range(2))
     products = a.values[:, None, :] * b.values[None, :, :]
     assert (lowest_bit(products).min(axis=2) >= np.minimum(lowest_products(a, b), NO_BIT)).all()
 
@@ -43,7 +43,7 @@ def test_lowest_products_divide_every_product(seed, regime):
 @given(seeds, st.sampled_from(list(REGIMES)), st.integers(4, 52))
 def test_the_certificate_at_once_implies_that_of_every_element(seed, regime, bits):
     rng = np.random.default_rng(seed)
-    a, b = (from_mx(generate.mxfp4(regime, 4, 64, rng)) for _ in range(2))
+    a, b = (from_blocks(generate.blocks(regime, 4, 64, rng), "a") for _ in range(2))
     if _certified_at_once(a, b, bits):
         magnitude = np.abs(a.values) @ np.abs(b.values).T
         assert exact_sums(magnitude, lowest_products(a, b), bits).all()
@@ -61,7 +61,7 @@ def test_the_largest_k_of_uniform_scales():
     for k, certified in ((116480, True), (116544, False)):
         elements = np.full((1, k), 7, np.uint8)
         elements[0, 0] = 1
-        matrix = MXFP4.from_elements(elements, np.full((1, k // 32), 127, np.uint8))
+        matrix = BlockScaled(MXFP4, elements, np.full((1, k // 32), 127, np.uint8))
         assert bool(gemm(matrix, matrix).certified.all()) == certified
 
 
@@ -69,8 +69,8 @@ def test_elements_are_certified_one_by_one():
     # The second row's scales lie too far apart for one accumulator; the first row's outputs stay certified.
     scales = np.full((2, 2), 127, np.uint8)
     scales[1, 0] = 100
-    a = MXFP4.from_elements(np.full((2, 64), 2, np.uint8), scales)
-    assert gemm(a, MXFP4(a.codes[:1], a.scales[:1])).certified.tolist() == [[True], [False]]
+    a = BlockScaled(MXFP4, np.full((2, 64), 2, np.uint8), scales)
+    assert gemm(a, BlockScaled.from_codes(MXFP4, a.codes[:1], a.scales[:1])).certified.tolist() == [[True], [False]]
 
 
 @given(seeds)

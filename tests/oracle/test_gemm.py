@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp4guard.formats import MXFP4, e8m0, packing, round_to
-from fp4guard.oracle import FP8_HOPPER, FP32, FP32_TRUNCATING, REGIMES, Accumulator, compare, gemm, generate
+from fp4guard.formats import MXFP4, NVFP4, BlockScaled, e8m0, packing, round_to
+from fp4guard.oracle import FP8_HOPPER, FP32, FP32_TRUNCATING, REGIMES, Accumulator, SplitK, compare, gemm, generate
 from fp4guard.oracle.certificate import gamma
 
 seeds = st.integers(0, 2**32 - 1)
@@ -20,7 +20,7 @@ CERTIFIED = [name for name, regime in REGIMES.items() if regime.certified]
 
 def pair(regime, seed, m=5, n=4, k=96):
     rng = np.random.default_rng(seed)
-    return generate.mxfp4(regime, m, k, rng), generate.mxfp4(regime, n, k, rng)
+    return generate.blocks(regime, m, k, rng), generate.blocks(regime, n, k, rng)
 
 
 def rational(a, b):
@@ -115,7 +115,8 @@ def test_beyond_the_certificate_some_sums_are_rounded_and_stay_within_the_bound(
     rng = np.random.default_rng(0)
     k, spread = 1024, 11
     a, b = (
-        MXFP4.from_elements(
+        BlockScaled(
+            MXFP4,
             rng.integers(0, 16, (24, k), dtype=np.uint8),
             rng.integers(120, 121 + spread, (24, k // 32), dtype=np.uint8),
         )
@@ -130,14 +131,14 @@ def test_beyond_the_certificate_some_sums_are_rounded_and_stay_within_the_bound(
 
 @dataclass
 class Carrier:
-    mx: MXFP4
+    matrix: BlockScaled
 
 
 class TestOperands:
     def test_an_object_with_mx_is_that_matrix_and_results_are_cached_by_identity(self):
         a, b = pair("exact", 0)
         assert gemm(a, b) is gemm(Carrier(a), Carrier(b))
-        assert gemm(a, b) is not gemm(MXFP4(a.codes, a.scales), b)
+        assert gemm(a, b) is not gemm(BlockScaled.from_codes(MXFP4, a.codes, a.scales), b)
         assert gemm(a, b) is not gemm(a, b, FP8_HOPPER)
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -145,7 +146,7 @@ class TestOperands:
         rng = np.random.default_rng(0)
         name = str(dtype).removeprefix("torch.")
         left = generate.dense("exact", (5, 64), name, rng)
-        b = generate.mxfp4("exact", 4, 64, rng)
+        b = generate.blocks("exact", 4, 64, rng)
         tensor = torch.from_numpy(left).to(dtype)
         expected = gemm(tensor, b)
         np.testing.assert_array_equal(expected.value, left @ b.decode().T)
@@ -191,8 +192,10 @@ class TestNan:
         np.testing.assert_array_equal(gemm(a, b).nan, nan)
 
     def test_zero_elements_pass_it_on(self):
-        a = MXFP4(np.zeros((2, 16), np.uint8), np.array([[255], [127]], np.uint8))
-        assert gemm(a, MXFP4(np.zeros((1, 16), np.uint8), np.full((1, 1), 127, np.uint8))).nan.tolist() == [
+        a = BlockScaled.from_codes(MXFP4, np.zeros((2, 16), np.uint8), np.array([[255], [127]], np.uint8))
+        assert gemm(
+            a, BlockScaled.from_codes(MXFP4, np.zeros((1, 16), np.uint8), np.full((1, 1), 127, np.uint8))
+        ).nan.tolist() == [
             [True],
             [False],
         ]
@@ -217,7 +220,7 @@ class TestNan:
 
 class TestRange:
     def matrix(self, code, scale):
-        return MXFP4.from_elements(np.full((1, 32), code, np.uint8), np.full((1, 1), scale, np.uint8))
+        return BlockScaled(MXFP4, np.full((1, 32), code, np.uint8), np.full((1, 1), scale, np.uint8))
 
     def test_sums_that_may_overflow_are_unconstrained(self):
         # 32 * 36 * 2^117 is just above 2^127, half of it is not.
@@ -275,3 +278,99 @@ class TestAccumulator:
         assert gamma(100, 2.0**-24) == 100 * 2.0**-24 / (1 - 100 * 2.0**-24)
         with pytest.raises(ValueError, match="n: 8192"):
             gamma(8192, 2.0**-13)
+
+
+class TestEpilogue:
+    """alpha, bias, and partials of narrower types."""
+
+    def kernel(self, a, b, alpha, bias, *, fused):
+        total = (a.decode_blocks() @ b.decode_blocks().T).astype(np.float32)
+        if fused:  # one fused multiply-add: float64's rounding is far below float32's
+            return (total.astype(np.float64) * alpha + bias).astype(np.float32)
+        return total * np.float32(alpha) + bias.astype(np.float32)
+
+    def nvfp4(self, rows, rng, tensor_scale):
+        matrix = generate.blocks("exact", rows, 64, rng, NVFP4)
+        return BlockScaled(NVFP4, matrix.elements, matrix.scales, tensor_scale)
+
+    @given(seeds)
+    def test_alpha_and_bias_fused_or_not(self, seed):
+        rng = np.random.default_rng(seed)
+        a, b = self.nvfp4(5, rng, 0.25), self.nvfp4(4, rng, 3.0)
+        alpha, bias = np.float32(rng.uniform(0.5, 2)), rng.normal(size=4).astype(np.float32)
+        expected = gemm(a, b, alpha=alpha, bias=bias)
+        for fused in (False, True):
+            output = self.kernel(a, b, alpha, bias, fused=fused)
+            assert compare(output.view(np.uint32), "float32", expected) is None
+        for wrong in (
+            self.kernel(a, b, np.float32(1), bias, fused=False),
+            self.kernel(a, b, alpha, -bias, fused=False),
+            (self.kernel(a, b, np.float32(1), bias, fused=False) * alpha).astype(np.float32),  # the bias first
+            self.kernel(a, b, np.float32(a.tensor_scale * b.tensor_scale), bias, fused=False),
+        ):
+            assert compare(wrong.view(np.uint32), "float32", expected) is not None
+
+    def test_a_power_of_two_and_a_bias_of_integers_stay_certified(self):
+        rng = np.random.default_rng(0)
+        a, b = self.nvfp4(5, rng, 0.5), self.nvfp4(4, rng, 1.0)
+        expected = gemm(a, b, alpha=0.5, bias=torch.tensor([1.0, -2.0, 3.0, 0.0], dtype=torch.bfloat16))
+        assert expected.certified.all()
+        np.testing.assert_array_equal(expected.value, a.decode() @ b.decode().T + [1, -2, 3, 0])
+
+    def test_a_tensor_scale_needs_an_alpha(self):
+        rng = np.random.default_rng(0)
+        a, b = self.nvfp4(2, rng, 1.0), self.nvfp4(2, rng, 0.125)
+        with pytest.raises(ValueError, match=r"alpha: None; b has tensor_scale 0.125"):
+            gemm(a, b)
+        with pytest.raises(ValueError, match=r"alpha: None; a has tensor_scale 0.125"):
+            gemm(b, a)
+        assert gemm(a, b, alpha=1.0).certified.all()
+
+    def test_what_does_not_fit_is_refused(self):
+        a, b = pair("exact", 0)
+        with pytest.raises(ValueError, match=r"bias: shape \(5,\); allowed is \(4,\)"):
+            gemm(a, b, bias=np.zeros(5))
+        with pytest.raises(ValueError, match=r"addend: 0.1; allowed are numbers that float32"):
+            gemm(a, b, bias=np.full(4, 0.1))
+        with pytest.raises(ValueError, match=r"factor: 0.3"):
+            gemm(a, b, alpha=0.3)
+        with pytest.raises(ValueError, match=r"splits: a part begins at column 40; allowed are multiples of 32"):
+            gemm(a, b, splits=SplitK(40, "bfloat16"))
+        with pytest.raises(ValueError, match="size: 0"):
+            SplitK(0)
+        with pytest.raises(ValueError, match="'int8'"):
+            SplitK(32, "int8")
+
+
+class TestSplitK:
+    def partials(self, a, b, size, dtype_name):
+        left, right = a.decode(), b.decode()
+        starts = range(0, left.shape[1], size)
+        parts = [left[:, s : s + size] @ right[:, s : s + size].T for s in starts]
+        return [round_to(part, dtype_name).value.astype(np.float32) for part in parts]
+
+    @given(seeds, st.sampled_from(["bfloat16", "float16"]), st.sampled_from([32, 64, 96]))
+    def test_narrow_partials_change_the_answer(self, seed, dtype_name, size):
+        a, b = pair("exact", seed, k=224)
+        expected = gemm(a, b, splits=SplitK(size, dtype_name))
+        parts = self.partials(a, b, size, dtype_name)
+        for order in (parts, parts[::-1]):
+            output = np.zeros_like(order[0])
+            for part in order:
+                output = output + part
+            assert compare(output.view(np.uint32), "float32", expected) is None
+        if dtype_name == "bfloat16":  # float16 holds many of these sums exactly
+            for other in ("float32", "float16"):
+                wrong = np.sum(self.partials(a, b, size, other), axis=0)
+                assert compare(wrong.view(np.uint32), "float32", expected) is not None
+
+    def test_partials_in_float32_change_nothing(self):
+        a, b = pair("exact", 0, k=224)
+        whole, split = gemm(a, b), gemm(a, b, splits=SplitK(64))
+        np.testing.assert_array_equal(whole.value, split.value)
+        assert split.certified.all()
+
+    def test_one_part_is_rounded_too(self):
+        a, b = pair("exact", 0)
+        expected = gemm(a, b, splits=SplitK(96, "bfloat16"))
+        np.testing.assert_array_equal(expected.value, round_to(gemm(a, b).value, "bfloat16").value)

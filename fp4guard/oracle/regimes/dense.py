@@ -12,8 +12,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from fp4guard.formats import BLOCK, FloatFormat, round_to
-from fp4guard.oracle.budget import budget, require, top_exponent
+from fp4guard.formats import MXFP4, FloatFormat, codec, round_to
+from fp4guard.formats.rounding import OUTPUT_TYPES
+from fp4guard.oracle.regimes.budget import budget, require, top_exponent
+
+BLOCK = MXFP4.length
 
 Float64 = NDArray[np.float64]
 
@@ -27,12 +30,18 @@ def exact(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
 
 
 def wild(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
-    """Numbers of every size, a row's around a size of its own; NaN, Inf, subnormals, +-max in some rows."""
+    """Numbers of every size, a row's around a size of its own; NaN, Inf, subnormals, +-max in some rows.
+
+    A quarter of the rows are of one sign, as in `blocks.wild`.
+    """
     highest = math.frexp(fmt.max)[1] - 1
     centre = rng.normal(0, highest / 5, (rows, 1))
     width = rng.choice([1, highest / 8, highest / 2], (rows, 1))
     exponents = np.clip(centre + rng.uniform(-width, width, (rows, k)), fmt.min_exponent - 4, highest)
-    values = np.exp2(exponents) * rng.choice([-1.0, 1.0], (rows, k))
+    signs = np.where(
+        rng.random((rows, 1)) < 0.25, rng.choice([-1.0, 1.0], (rows, 1)), rng.choice([-1.0, 1.0], (rows, k))
+    )
+    values = np.exp2(exponents) * signs
     kind = rng.integers(0, 16, (rows, 1))
     one = np.arange(k) == rng.integers(0, max(k, 1), (rows, 1))
     few = rng.random((rows, k)) < 0.1
@@ -41,11 +50,11 @@ def wild(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
     values = np.where((kind == 1) & one, sign * np.inf, values)
     values = np.where((kind == 2) & one, sign * fmt.max, values)
     values = np.where((kind >= 3) & (kind <= 5) & few, sign * fmt.smallest * rng.integers(0, 5, (rows, k)), values)
-    return round_to(values, fmt.name).value
+    return _held(values, fmt)
 
 
 def ties(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
-    """Integers whose sums of products are halfway cases of bfloat16 and float16, as `regimes_mx.ties`.
+    """Integers whose sums of products are halfway cases of bfloat16 and float16, as `blocks.ties`.
 
     Here a row draws four successive integers, two of them odd, whose mean puts the sum of the columns that
     take part near 384 in "small" rows and near 2900 in "large" ones.
@@ -57,7 +66,7 @@ def ties(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
     values = base + rng.integers(0, 4, (rows, k))
     values = np.where(rng.random((rows, k)) < np.sqrt(taking_part / max(k, 1)), values, 0.0)
     values = values * rng.choice([-1.0, 1.0], (rows, 1)) * np.exp2(rng.integers(-2, 3, (rows, 1)))
-    return round_to(values, fmt.name).value
+    return _held(values, fmt)
 
 
 def zeros(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
@@ -72,10 +81,18 @@ def maxima(rows: int, k: int, fmt: FloatFormat, rng: Generator) -> Float64:
     """One magnitude everywhere, all its bits set; in half of the rows as large as no overflow allows."""
     require(k, 1)
     largest = (1 << (_largest_integer(k, fmt) + 1).bit_length() - 1) - 1
-    top = min(top_exponent(k, largest), math.frexp(fmt.max)[1] - largest.bit_length())
+    room = math.frexp(fmt.max)[1] - largest.bit_length()
+    top = min(top_exponent(k, largest), room - (math.ldexp(largest, room) > fmt.max))
     signs = rng.choice([-1.0, 1.0], (rows, k))
     values: Float64 = np.ldexp(signs * largest, rng.choice([0, top], (rows, 1)))
     return values
+
+
+def _held(values: Float64, fmt: FloatFormat) -> Float64:
+    """The values that `fmt` makes of them."""
+    if fmt.name in OUTPUT_TYPES:
+        return round_to(values, fmt.name).value
+    return codec.decode(fmt, codec.encode(fmt, values)).astype(np.float64)
 
 
 def _largest_integer(k: int, fmt: FloatFormat) -> int:

@@ -1,14 +1,16 @@
 """The detector fires on every kind of error and is silent on right results."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp4guard.formats import MXFP4, round_to
+from fp4guard.formats import MXFP4, BlockScaled, round_to
 from fp4guard.formats.rounding import OUTPUT_TYPES
-from fp4guard.oracle import REGIMES, Expected, compare, exactly, gemm, generate
+from fp4guard.oracle import REGIMES, compare, exactly, gemm, generate, within
 
 seeds = st.integers(0, 2**32 - 1)
 NAMES = list(OUTPUT_TYPES)
@@ -16,7 +18,7 @@ NAMES = list(OUTPUT_TYPES)
 
 def product(regime, seed, m=6, n=5, k=96):
     rng = np.random.default_rng(seed)
-    return gemm(generate.mxfp4(regime, m, k, rng), generate.mxfp4(regime, n, k, rng))
+    return gemm(generate.blocks(regime, m, k, rng), generate.blocks(regime, n, k, rng))
 
 
 def right_bits(expected, dtype_name):
@@ -48,10 +50,10 @@ def test_fires_on_any_one_flipped_bit_of_a_certified_result(seed, regime, dtype_
 @given(seeds)
 def test_fires_on_one_changed_code_wherever_the_result_is_certified(seed):
     rng = np.random.default_rng(seed)
-    a, b = (generate.mxfp4("exact", 4, 64, rng) for _ in range(2))
+    a, b = (generate.blocks("exact", 4, 64, rng) for _ in range(2))
     codes = a.codes.copy()
     codes[2, 31] ^= 0x40  # the last element's magnitude
-    wrong = gemm(MXFP4(codes, a.scales), b)
+    wrong = gemm(BlockScaled.from_codes(MXFP4, codes, a.scales), b)
     touched = wrong.value != gemm(a, b).value
     mismatch = compare(right_bits(wrong, "float32"), "float32", gemm(a, b))
     assert (0 if mismatch is None else mismatch.count) == touched.sum()
@@ -76,7 +78,7 @@ def test_fires_on_ties_rounded_away():
 
 class TestBounds:
     def expected(self, bound=2.0**-20):
-        return Expected(np.ones(1), np.full(1, bound), np.zeros(1, bool), np.zeros(1, bool))
+        return within(np.ones(1), bound)
 
     def test_anything_within_is_allowed_and_a_step_beyond_is_not(self):
         expected = self.expected()
@@ -97,8 +99,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("tie", [1 + 2.0**-24, 1 + 3 * 2.0**-24])
     def test_a_bound_too_small_for_float64_still_opens_a_tie(self, tie):
-        expected = Expected(np.array([tie]), np.array([2.0**-80]), np.zeros(1, bool), np.zeros(1, bool))
-        low, high = expected.interval("float32")
+        low, high = within(np.array([tie]), 2.0**-80).interval("float32")
         assert (low.value, high.value) == (tie - 2.0**-24, tie + 2.0**-24)
 
     def test_bits_are_those_of_the_values(self):
@@ -123,14 +124,14 @@ class TestBounds:
 
     def test_shapes_agree(self):
         with pytest.raises(ValueError, match=r"nan: shape \(2,\); value has \(1,\)"):
-            Expected(np.ones(1), np.zeros(1), np.zeros(2, bool), np.zeros(1, bool))
+            replace(self.expected(), nan=np.zeros(2, bool))
 
 
 class TestNanAndZero:
     def compare(self, actual, values, unconstrained=False):
         expected = exactly(np.array([values], np.float64))
         if unconstrained:
-            expected = Expected(expected.value, expected.bound, expected.nan, np.ones(1, bool))
+            expected = replace(expected, unconstrained=np.ones(1, bool))
         return compare(np.array([actual], np.uint32), "float32", expected)
 
     @pytest.mark.parametrize("payload", [0x7FC00000, 0xFFFFFFFF, 0x7F800001])
@@ -149,6 +150,9 @@ class TestNanAndZero:
         mismatch = self.compare(0x7FC00000, 1.0)
         assert mismatch is not None
         assert mismatch.worst.ulps is None
+        assert "no NaN takes part in this element; the one right answer is 1.0" in str(mismatch)
+        mismatch = compare(np.array([0x7FC00000], np.uint32), "float32", within(np.ones(1), 0.5))
+        assert "no NaN takes part in this element; exact 1.0; a correct accumulator by at most 0.5" in str(mismatch)
 
     def test_nothing_is_asked_where_unconstrained(self):
         assert self.compare(0x7FC00000, 1.0, unconstrained=True) is None
@@ -177,6 +181,20 @@ def test_the_message_says_what_torch_testings_does_and_the_bits():
         "First difference: 1 ulp at index (0, 1)",
         "    expected 2.0 (0x4000), actual 2.015625 (0x4001)",
         "    the one right answer is 2.0, rounded once: certified, or given as exact; bits must match",
+    ]
+
+
+def test_the_message_says_where():
+    bits = np.zeros((40, 100), np.uint32)
+    bits[:, 96:] = 0x3F800000
+    assert str(compare(bits, "float32", exactly(np.zeros((40, 100))))).splitlines() == [
+        "Mismatched elements: 160 / 4000 (4.0%)",
+        "Greatest difference: 1065353216 ulps at index (0, 96) [float32]",
+        "    expected 0.0 (0x00000000), actual 1.0 (0x3f800000)",
+        "    the one right answer is 0.0, rounded once: certified, or given as exact; bits must match",
+        "Every wrong element is in the last 4 columns, from 96 on: all of them wrong.",
+        "Map, a cell is 4 rows x 2 columns; . right, # wrong:",
+        "0..39 " + 48 * "." + "##",
     ]
 
 

@@ -1,0 +1,1 @@
+"""Outputs against expectations: what is wrong, where, and what it looks like."""
