@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -13,7 +14,7 @@ from ..included.gemm_afp4wfp4.configs import CONFIGS  # type: ignore[import-unty
 from ..included.gemm_afp4wfp4.launch import gemm_afp4wfp4  # type: ignore[import-untyped]
 from . import kernels
 
-#: Allocates and fills the arguments; gives the launch.
+#: Allocates and fills the arguments; gives the launch. `module` holds the kernels where there are several of a name.
 Prepare = Callable[..., Callable[[], object]]
 
 
@@ -23,23 +24,23 @@ def _gemm(mem: CaseMemory, m: int, n: int, k: int) -> Callable[[], object]:
     return lambda: gemm_afp4wfp4(a.codes, b.codes, a.scales, b.scales, out, config=CONFIGS["BM32_BN32_BK128"])
 
 
-def _add(mem: CaseMemory, n: int) -> Callable[[], object]:
+def _add(mem: CaseMemory, n: int, module: Any = kernels) -> Callable[[], object]:
     x, y = mem.tensor("x", (n,), torch.float32), mem.tensor("y", (n,), torch.float32)
     out = mem.output("out", (n,), torch.float32)
-    return lambda: kernels.add_kernel[(triton.cdiv(n, 1024),)](x, y, out, n, BLOCK=1024)
+    return lambda: module.add_kernel[(triton.cdiv(n, 1024),)](x, y, out, n, BLOCK=1024)
 
 
-def _softmax(mem: CaseMemory, rows: int, columns: int) -> Callable[[], object]:
+def _softmax(mem: CaseMemory, rows: int, columns: int, module: Any = kernels) -> Callable[[], object]:
     x, out = mem.tensor("x", (rows, columns), torch.float32), mem.output("out", (rows, columns), torch.float32)
     block = triton.next_power_of_2(columns)
-    return lambda: kernels.softmax_kernel[(rows,)](x, out, columns, BLOCK=block)
+    return lambda: module.softmax_kernel[(rows,)](x, out, columns, BLOCK=block)
 
 
-def _matmul(mem: CaseMemory, m: int, n: int, k: int) -> Callable[[], object]:
+def _matmul(mem: CaseMemory, m: int, n: int, k: int, module: Any = kernels) -> Callable[[], object]:
     a, b = mem.tensor("a", (m, k), torch.float16), mem.tensor("b", (k, n), torch.float16)
     c = mem.output("c", (m, n), torch.float16)
     grid = (triton.cdiv(m, 32), triton.cdiv(n, 32))
-    return lambda: kernels.matmul_kernel[grid](a, b, c, m, n, k, BM=32, BN=32, BK=32)
+    return lambda: module.matmul_kernel[grid](a, b, c, m, n, k, BM=32, BN=32, BK=32)
 
 
 def _layer_norm(mem: CaseMemory, rows: int, columns: int) -> Callable[[], object]:
@@ -50,13 +51,15 @@ def _layer_norm(mem: CaseMemory, rows: int, columns: int) -> Callable[[], object
     return lambda: kernels.layer_norm_kernel[(rows,)](x, weight, bias, out, columns, 1e-5, BLOCK=block)
 
 
-def _paged_gather(mem: CaseMemory, sequences: int, pages: int, page: int, width: int) -> Callable[[], object]:
+def _paged_gather(
+    mem: CaseMemory, sequences: int, pages: int, page: int, width: int, module: Any = kernels
+) -> Callable[[], object]:
     cache = mem.tensor("cache", (sequences * pages, page, width), torch.float16)
     table = mem.integers("table", (sequences, pages), 0, sequences * pages - 1)
     lengths = mem.integers("lengths", (sequences,), 0, pages * page)
     out = mem.output("out", (sequences, pages * page, width), torch.float16)
     grid = (sequences, pages)
-    return lambda: kernels.paged_gather_kernel[grid](cache, table, lengths, out, pages, PAGE=page, WIDTH=width)
+    return lambda: module.paged_gather_kernel[grid](cache, table, lengths, out, pages, PAGE=page, WIDTH=width)
 
 
 def _segment_sum(mem: CaseMemory, segments: int, most: int) -> Callable[[], object]:

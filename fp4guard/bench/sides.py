@@ -1,6 +1,7 @@
-"""The two sides of `fp4guard bench sim`: one launch of a row, in Triton's interpreter or in the simulator.
+"""The two sides of `fp4guard bench sim` and of `bench gluon`: one launch of a row, in Triton's interpreter, in the
+simulator, and there in plain Triton or in Gluon.
 
-    python -m fp4guard.bench.sides interpreter | simulator
+    python -m fp4guard.bench.sides interpreter | simulator | triton | gluon
 
 Requests are names of rows. What is timed is the launch with everything that happens for it (argument binding, the
 cache of compiled kernels, all checks), not the making of its arguments.
@@ -13,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from ..errors import UsageError
@@ -45,9 +46,20 @@ def interpreter(row: Row) -> float:
 
 def simulator(row: Row) -> float:
     """Milliseconds of one launch in the simulator. UsageError when it finds something, which no row has."""
+    return _simulated(row, ARCH)
+
+
+def twin(side: str, row: Row) -> float:
+    """As `simulator`, of a kernel that is there in plain Triton and in Gluon, compiled for an AMD GPU."""
+    from . import gluon
+
+    return _simulated(row, gluon.ARCH, module=gluon.SIDES[side])
+
+
+def _simulated(row: Row, arch: str, **options: Any) -> float:
     memory = memory_of(row)
-    simulator = Simulator(memory, parse_arch(ARCH))
-    launch = row.prepare(memory, *row.shape)
+    simulator = Simulator(memory, parse_arch(arch))
+    launch = row.prepare(memory, *row.shape, **options)
     with simulator.intercepting():
         found = _milliseconds(launch)
     if simulator.trace.incidents:
@@ -73,6 +85,7 @@ def _median(side: Callable[[Row], float], row: Row) -> float:
 
 
 if __name__ == "__main__":
-    side = {"interpreter": interpreter, "simulator": simulator}[sys.argv[1]]
+    sides = {"interpreter": interpreter, "simulator": simulator}
+    side = sides.get(sys.argv[1]) or partial(twin, sys.argv[1])
     rows = {row.name: row for row in ROWS}
     serve(lambda request: _median(side, rows[request]))

@@ -1,4 +1,4 @@
-"""Executes TTIR in numpy, the whole grid at once, against shadow memory. No GPU needed."""
+"""Executes TTIR, and the TTGIR of Gluon kernels, in numpy, the whole grid at once, against shadow memory."""
 
 from .coverage import SiteCoverage
 from .launch import Simulator

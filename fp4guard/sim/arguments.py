@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..errors import UnsupportedError
 from ..memory import Memory
@@ -24,7 +23,7 @@ def expanded(
     found = []
     for name, value in zip(compiled.parameters, compiled.given(bound)):
         slot, type_ = next(types)
-        if not isinstance(value, TensorDescriptor):
+        if not is_descriptor(value):
             found.append((slot, type_, name, value))
             continue
         first = value if type_.element == "tensordesc" else value.base
@@ -35,7 +34,12 @@ def expanded(
     return found
 
 
-def _parts(descriptor: TensorDescriptor, first: Type) -> Iterator[Any]:
+def is_descriptor(value: Any) -> bool:
+    """Whether an argument is a tensor descriptor: Triton's own, or one of Gluon's, which have a class for each GPU."""
+    return type(value).__name__ == "TensorDescriptor" and type(value).__module__.startswith("triton.")
+
+
+def _parts(descriptor: Any, first: Type) -> Iterator[Any]:
     """What stands behind a descriptor's first argument.
 
     On NVIDIA that is the descriptor itself, and its shape and strides are for the kernel to read. On AMD it is the

@@ -12,7 +12,7 @@ from ..ttir import Compiled
 
 class _Assembly(dict[str, str]):
     def __missing__(self, stage: str) -> NoReturn:
-        raise UnsupportedError(f"the {stage} of a kernel, which is compiled no further than TTIR")
+        raise UnsupportedError(f"the {stage} of a kernel, which is compiled no further than {next(iter(self)).upper()}")
 
 
 class CompiledKernel:
@@ -22,7 +22,7 @@ class CompiledKernel:
     """
 
     def __init__(self, compiled: Compiled, target: Any, launch: Callable[[Any, tuple[Any, ...]], None]) -> None:
-        self.name, self.asm = compiled.kernel, _Assembly(ttir=compiled.text)
+        self.name, self.asm = compiled.kernel, _Assembly({compiled.stage: compiled.text})
         figures = {"warp_size": target.warp_size, **compiled.options, "shared": 1024}
         self.metadata = SimpleNamespace(**{**figures, "name": compiled.kernel, "target": target})
         self.n_regs, self.n_spills, self.n_max_threads = 32, 0, 1024

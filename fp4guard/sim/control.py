@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..ttir import Location
 from .elements import Array
 from .machine import Machine
+from .shared import Shared, merged, same
 from .trace import HangError
 
 Step = Callable[[Machine], None]
@@ -33,8 +35,12 @@ class Body:
 MOST_TRIPS = 1 << 20
 
 
-def merge(m: Machine, mask: Array, new: Array, old: Array) -> Array:
+def merge(m: Machine, mask: Array, new: Any, old: Any) -> Any:
     """`new` for the programs of the mask, `old` for the others."""
+    if isinstance(new, Shared):
+        return merged(mask, new, old)
+    if new is None:
+        return None  # the token of a copy
     return np.where(m.spread(mask, max(np.ndim(new), np.ndim(old))), new, old)
 
 
@@ -163,8 +169,12 @@ def while_step(
     return step
 
 
-def _same(m: Machine, new: Array, old: Array) -> bool:
+def _same(m: Machine, new: Any, old: Any) -> bool:
     """Whether a value is what it was, for the programs that are active."""
+    if isinstance(new, Shared):
+        return same(new, old)
+    if new is None:
+        return True
     if m.active is not None and not m.active.all():
         new, old = (x[m.active] if len(x) == len(m.active) else x for x in (new, old))
     return np.array_equal(new, old, equal_nan=new.dtype.kind == "f")
@@ -219,6 +229,17 @@ def run_blocks(m: Machine, blocks: Sequence[Body], exits: Sequence[Exit]) -> lis
             waiting[edge.block] = waiting.get(edge.block, np.zeros_like(mask)) | mask
     m.active = saved
     return returned or []
+
+
+def execute_step(body: Body, results: Sequence[int]) -> Step:
+    """scf.execute_region: the block runs where it stands."""
+
+    def step(m: Machine) -> None:
+        body.run(m)
+        for slot, passed in zip(results, body.passes):
+            m.slots[slot] = m.slots[passed]
+
+    return step
 
 
 def call_step(

@@ -15,6 +15,13 @@ WRITES = (
     "tt.descriptor_scatter",
     "tt.descriptor_reduce",
     "tt.call",
+    "amdg.async_tdm_copy_local_to_global",
+    "amdg.buffer_store",
+    "amdg.buffer_atomic_rmw",
+    "amdg.buffer_atomic_cas",
+    "ttng.async_tma_copy_local_to_global",
+    "ttng.async_tma_reduce",
+    "ttng.async_tma_scatter",
 )
 
 #: Integer operations that compute an address, and can overflow doing it.

@@ -48,7 +48,7 @@ class Simulator:
 
     @contextmanager
     def intercepting(self) -> Iterator[None]:
-        """While active, `kernel[grid](...)` of any `triton.jit` function runs here, in this thread."""
+        """While active, `kernel[grid](...)` of any `triton.jit` or `gluon.jit` function runs here, in this thread."""
         with _HOOKS.installed(), deciding():
             token = _current.set(self)
             try:
@@ -65,8 +65,6 @@ class Simulator:
         `compile_launch`.
         """
         try:
-            if kernel.is_gluon():
-                raise UnsupportedError(f"the Gluon kernel {kernel.fn.__name__}")
             for hook in kernel.pre_run_hooks:
                 hook(*args, **kwargs)
             compiled, bound = compile_launch(kernel, self.arch, args, kwargs, only)

@@ -17,6 +17,7 @@ from .elements import ELEMENTS, Array, element_of
 from .hints import hint_step
 from .machine import Machine
 from .ops import EFFECTS, NO_OPS, RULES
+from .ops.atomics import ATOMICS
 from .ops.convert import constant
 from .ops.descriptors import block_of
 from .overflow import WideArithmetic
@@ -72,7 +73,7 @@ class _Lowering:
         operations = [op for f in (function, *function.callees.values()) for op in f.operations]
         _mark_used(operations)
         blocks = tuple(self._body(block) for block in function.body.blocks)
-        sizes = [int(np.prod(v.type.shape)) for op in operations for v in op.results]
+        sizes = [_size(v.type) for op in operations for v in op.results]
         return Program(
             function.name,
             tuple((v.index, v.type) for v in function.arguments),
@@ -160,6 +161,9 @@ class _Lowering:
         body = self._body(op.regions[0].block)
         return control.for_step((low, high, stride), initial, _slots(op), body, "unsigned" in op.words, op.location)
 
+    def _execute(self, op: Operation) -> Step:
+        return control.execute_step(self._body(op.regions[0].block), _slots(op))
+
     def _if(self, op: Operation) -> Step:
         bodies = [self._body(region.block) for region in op.regions]
         otherwise = bodies[1] if len(bodies) == 2 else None
@@ -206,6 +210,7 @@ class _Lowering:
 
 
 _CONTROL: dict[str, Callable[[_Lowering, Operation], Step]] = {
+    "scf.execute_region": _Lowering._execute,
     "scf.for": _Lowering._for,
     "scf.if": _Lowering._if,
     "scf.while": _Lowering._while,
@@ -213,6 +218,12 @@ _CONTROL: dict[str, Callable[[_Lowering, Operation], Step]] = {
     "tt.scan": _Lowering._scan,
     "tt.call": _Lowering._call,
 }
+
+
+def _size(type_: Type) -> int:
+    """Elements of a value, as far as they bound a batch; shared memory is not moved about whole."""
+    size = int(np.prod(type_.shape))
+    return size // 4 if type_.element == "memdesc" else size
 
 
 def _slots(op: Operation) -> list[int]:
@@ -224,13 +235,22 @@ def _exit(last: Operation) -> Exit:
     return Exit(last.operands[0].index if last.name == "cf.cond_br" else None, edges)
 
 
+#: Operations that get a pointer and access nothing through it.
+_NO_ACCESS = ("tt.ptr_to_int", "tt.make_tensor_descriptor", "ttng.reinterpret_tensor_descriptor")
+
+
 def _accessed(op: Operation) -> Any:
     """The element that an access moves, or that an operation makes which can be undefined."""
-    for type_ in [v.type for v in op.operands[:1]]:
+    gpu = op.name.startswith(("amdg.", "ttg.", "ttng."))
+    for type_ in [v.type for v in (op.operands if gpu else op.operands[:1])]:
+        if type_.element == "memdesc":
+            return element_of(Type(type_.pointee or ""))
         if type_.element == "tensordesc":
             return element_of(block_of(type_)[0])
-        if type_.element == "ptr" and op.name not in ("tt.ptr_to_int", "tt.make_tensor_descriptor"):
+        if type_.element == "ptr" and op.name not in _NO_ACCESS:
             return element_of(parse_type(type_.pointee or ""))
+    if op.results and op.result.type.element == "memdesc":
+        return element_of(Type(op.result.type.pointee or ""))
     made = [v.type for v in op.results if v.type.element in ELEMENTS]
     return element_of(made[0] if made else Type("i32"))
 
@@ -240,7 +260,7 @@ def _mark_used(operations: list[Operation]) -> None:
     read = {value for op in operations for value in op.operands}
     read |= {value for op in operations for _, passed in op.successors for value in passed}
     for op in operations:
-        if op.name.startswith("tt.atomic"):
+        if op.name in ATOMICS:
             op.attributes["used"] = op.result in read
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..memory import Memory, Region
 from .addresses import REGION_SHIFT, base_address
 from .coverage import SiteCoverage
-from .elements import Array
+from .elements import Array, Element
 from .races import Races
 from .trace import Site, Trace
 
@@ -66,9 +66,9 @@ class Machine:
         ids = self.programs if mask is None else self.programs[mask]
         return [(i % x, i // x % y, i // (x * y)) for i in ids[:64].tolist()]
 
-    def poison(self, site: Site) -> Array:
-        """One undefined value of the site's element, shape ()."""
-        element = site.element
+    def poison(self, site: Site, element: Element | None = None) -> Array:
+        """One undefined value of the site's element, or of another, shape ()."""
+        element = site.element if element is None else element
         raw = np.frombuffer(self.memory.poison.lane(site, element.torch_dtype), f"u{element.width}")
         return element.load(raw)[0]
 

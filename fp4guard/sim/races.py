@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..memory import Region
+from ..memory.region import zeros
 from .elements import Array, elements_at
 from .ordering import Ordering
 from .trace import Site
@@ -33,8 +34,8 @@ class _Last:
     __slots__ = ("high", "low", "when", "who")
 
     def __init__(self, count: int) -> None:
-        self.who = np.zeros(count, np.int32)
-        self.when = np.zeros(count, np.int32)
+        self.who = zeros(4 * count).view(np.int32)
+        self.when = zeros(4 * count).view(np.int32)
         self.low, self.high = count, -1
 
     def knows(self, index: Array | slice) -> bool:

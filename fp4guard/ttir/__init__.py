@@ -1,8 +1,9 @@
-"""A launch -> TTIR through Triton's own compiler, with no GPU -> typed SSA."""
+"""A launch -> TTIR (of a Gluon kernel, TTGIR) through Triton's own compiler, with no GPU -> typed SSA."""
 
 from .compiler import ARCHES, Arch, Compiled, compile_launch, parse_arch
 from .ir import Block, Function, Location, Operation, Region, Type, Value
-from .parse import parse_module, parse_type
+from .parse import parse_module
+from .types import parse_type
 
 __all__ = [
     "ARCHES",

@@ -1,4 +1,4 @@
-"""The only module that touches Triton's internals: a launch's arguments in, TTIR out.
+"""The only module that touches Triton's internals: a launch's arguments in, TTIR out (of a Gluon kernel, TTGIR).
 
 Works for Triton 3.6 to 3.9. The argument specialisation is Triton's own, so what is executed is what the real target
 would be given.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,7 +30,7 @@ VERSION = tuple(int(n) for n in re.findall(r"\d+", triton.__version__)[:2])
 _FIRST_COLUMN = 1 if VERSION >= (3, 8) else 0
 
 #: Architectures known to compile without a GPU; any other of the same spelling is passed to Triton as it is.
-ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942", "gfx950", "gfx1201")
+ARCHES = ("sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942", "gfx950", "gfx1201", "gfx1250")
 
 
 #: Assertions of the kernel's own stay in, as they do with TRITON_DEBUG=1. Those that Triton then adds to every addition
@@ -64,7 +64,8 @@ class Compiled:
     """One specialisation of a kernel: its function, and which launch arguments it still takes.
 
     `parameters` are the names of those, in the function's order, such as `x`, `pair[0]` and `options.rows`; `paths` are
-    the places of their values. `options` are the compiler's (num_warps, ...).
+    the places of their values. `options` are the compiler's (num_warps, ...). `stage` names the language of
+    `text`: ttir, or ttgir of a Gluon kernel.
     """
 
     kernel: str
@@ -73,6 +74,7 @@ class Compiled:
     paths: tuple[tuple[int, ...], ...]
     options: Mapping[str, Any]
     text: str
+    stage: str
 
     def given(self, bound: Mapping[str, Any]) -> list[Any]:
         """The values of `parameters` in a launch, of which `bound` are all values by name."""
@@ -175,6 +177,8 @@ def _value_key(value: Any) -> Any:
         return kind, tuple((_value_key(k), _value_key(v)) for k, v in value.items())
     if kind.__hash__ is None:
         return _Identity(value), repr(value)
+    if is_dataclass(value):  # such as a layout; its own hash may fail, of lists in it
+        return kind, tuple(_value_key(getattr(value, part.name)) for part in fields(value)), repr(value)
     return _Identity(value) if callable(value) else (kind, value, repr(value))
 
 
@@ -209,7 +213,7 @@ def _compile(
         options, signature, constexprs, attrs = kernel._pack_args(
             found.backend, {**kwargs, **options, **_OPTIONS}, bound, specialization, options
         )
-        source = ASTSource(kernel, signature, constexprs, attrs)
+        source = _source_class(kernel)(kernel, signature, constexprs, attrs)
         module = source.make_ir(
             found.target,
             options,
@@ -218,11 +222,22 @@ def _compile(
             context,
         )
         capability = (found.target.arch,) if found.target.backend == "cuda" else ()
-        module = found.backend.make_ttir(module, {}, options, *capability)
+        stage = "ttgir" if kernel.is_gluon() else "ttir"
+        passes = found.backend.gluon_to_ttgir if kernel.is_gluon() else found.backend.make_ttir
+        module = passes(module, {}, options, *capability)
     text = str(module)
     leaves = [leaf for i, name in enumerate(bound) for leaf in _leaves(name, (i,), signature[name])]
     names, paths = zip(*leaves) if leaves else ((), ())
-    return Compiled(kernel.fn.__name__, parse_module(text, _FIRST_COLUMN), names, paths, vars(options), text)
+    return Compiled(kernel.fn.__name__, parse_module(text, _FIRST_COLUMN), names, paths, vars(options), text, stage)
+
+
+def _source_class(kernel: Any) -> Any:
+    """What builds the module of a kernel. Gluon's is in an experimental package: it is imported when it is needed."""
+    if not kernel.is_gluon():
+        return ASTSource
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    return GluonASTSource
 
 
 def _leaves(name: str, path: tuple[int, ...], type_: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

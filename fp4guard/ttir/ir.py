@@ -11,18 +11,25 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`element` is an MLIR name ("i32", "bf16", "f8E4M3FN") or "ptr"; a scalar has shape ()."""
+    """`element` is an MLIR name ("i32", "bf16", "f8E4M3FN"), or "ptr", "memdesc" (memory of a program's own, whose
+    elements are `pointee`), "tensordesc", "token"; a scalar has shape ().
+
+    `layout` says which thread holds what, or what stands where in shared memory. No value depends on it.
+    """
 
     element: str
     shape: tuple[int, ...] = ()
     pointee: str | None = None
+    layout: str = field(default="", compare=False)
 
     def __str__(self) -> str:
+        if self.element == "memdesc":
+            return f"!ttg.memdesc<{'x'.join([*map(str, self.shape), str(self.pointee)])}>"
         element = f"!tt.ptr<{self.pointee}>" if self.element == "ptr" else self.element
         return f"tensor<{'x'.join(map(str, self.shape))}x{element}>" if self.shape else element
 
     def with_element(self, element: str) -> Type:
-        return Type(element, self.shape)
+        return Type(element, self.shape, None, self.layout)
 
 
 @dataclass(frozen=True, slots=True)

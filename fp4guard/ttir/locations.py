@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +50,15 @@ class Locations:
         if match := _NAMED.match(text):
             return self._frames(match[1])
         return []
+
+
+def call_within(function: Location, name: str) -> Location:
+    """The first call of a function by that name from a line on: Triton says of some operations only whose they are."""
+    lines = linecache.getlines(function.file)
+    for number, line in enumerate(lines[function.line - 1 :], function.line):
+        if f"{name}(" in line:
+            return Location(function.file, number, line.index(f"{name}(") + 1)
+    return function
 
 
 def _split_at(text: str, separator: str) -> tuple[str, str]:

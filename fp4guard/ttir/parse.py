@@ -1,4 +1,4 @@
-"""Text of a TTIR module -> SSA.
+"""Text of a module -> SSA: of TTIR, or of the TTGIR that Gluon kernels are compiled to.
 
 MLIR prints one operation a line and a region's braces at line ends, so the parser reads lines: what an operation
 refers to, its attributes, its bare words and its types follow one grammar for nearly all operations. Those with a
@@ -9,25 +9,27 @@ grammar is an error that quotes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..errors import UnsupportedError
+from .expand import expand
 from .ir import Block, Function, Location, Operation, Region, Type, Value
-from .locations import Locations, unescaped
+from .locations import Locations, call_within, unescaped
+from .text import parse_attributes, split, split_attributes, split_types, unparenthesised, until_attributes
+from .types import layout_aliases, parse_type
 
 _RESULTS = re.compile(r"^(%[\w$.-]+(?::\d+)?(?:, %[\w$.-]+(?::\d+)?)*) = ")
 _OPERAND = re.compile(r"%[\w$.-]+(?:#\d+)?")
 _ARGUMENT = re.compile(r"(%[\w$.-]+): ([^%]+?)(?: \{[^%]*?\})?(?: loc\([^%]*)?(?=,? ?%|$)")
 _BINDING = re.compile(r"(%[\w$.-]+) = (%[\w$.-]+(?:#\d+)?)")
 _SUCCESSOR = re.compile(r"\^(bb\d+)(?:\(([^:()]*) : [^)]*\))?")
+_ROLE = re.compile(r"(\w+) = \[([^\]]*)\]|(?:(\w+)(?: =)? )?%[\w$.-]+(?:#\d+)?")
+_OFFSETS = re.compile(r"\[(-?\d+(?:, -?\d+)*)\]")
 _NAME = re.compile(r'^"?([a-z_]+\.[\w.]+)"?')
-_TENSOR = re.compile(r"^tensor<((?:\d+x)*)(.*)>$")
 _SYMBOL = re.compile(r'@("(?:[^"\\]|\\.)*"|[\w$.-]+)')
-_MARK = re.compile(r"[()\[\]{}<>,:]")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _INLINE = re.compile(r'constraints = "([^"]*)", packed_element = (\d+) : i32, pure = (\w+)')
 _SCALED = re.compile(r"%\S+?( scale %\S+?)?, %\S+?( scale %\S+?)?, ")
-_DESCRIPTOR = re.compile(r"^!?(?:tt\.tensordesc)?<(?:tensor<)?([^<>]*)>?>$")
 
 #: Operations whose printed type is not their result's: how the result's type follows from the operands.
 _RESULT_RULES: dict[str, Callable[[list[Type], str], Type]] = {
@@ -37,28 +39,30 @@ _RESULT_RULES: dict[str, Callable[[list[Type], str], Type]] = {
     "tt.addptr": lambda types, printed: types[0],
     "tt.load": lambda types, printed: types[0].with_element(types[0].pointee or ""),
     "tt.get_num_programs": lambda types, printed: Type("i32"),
-    "tt.make_tensor_descriptor": lambda types, printed: parse_type("!tt.tensordesc" + _split(printed)[-1]),
+    "tt.make_tensor_descriptor": lambda types, printed: parse_type("!tt.tensordesc" + split(printed)[-1]),
 }
 
 #: Operations with two results of one type, which is printed once.
 _TWO_RESULTS = ("tt.split", "arith.mulsi_extended", "arith.mului_extended")
 
+#: Operations whose result, if they print one, says only that they have begun: it has no printed type.
+_TOKENS = (
+    "amdg.async_copy_local_to_global",
+    "amdg.async_tdm_copy_global_to_local",
+    "amdg.async_tdm_copy_local_to_global",
+    "amdg.async_tdm_intrinsic_wait",
+    "amdg.async_tdm_wait",
+    "amdg.async_wait",
+    "amdg.buffer_load_to_local",
+    "ttg.async_commit_group",
+    "ttg.async_copy_global_to_local",
+    "ttg.async_wait",
+    "ttng.tc_gen5_mma",
+    "ttng.tc_gen5_mma_scaled",
+)
 
-def parse_type(text: str) -> Type:
-    """Parse `i32`, `!tt.ptr<f16>`, `tensor<4x8xbf16>`, with or without a layout.
-
-    >>> parse_type("tensor<32x64x!tt.ptr<i8>>")
-    Type(element='ptr', shape=(32, 64), pointee='i8')
-    """
-    text = text.strip()
-    if match := _TENSOR.match(text):
-        element = parse_type(_split(match[2])[0])
-        return Type(element.element, tuple(int(n) for n in match[1].split("x")[:-1]), element.pointee)
-    if text.startswith("!tt.tensordesc") and (match := _DESCRIPTOR.match(text)):
-        return Type("tensordesc", (), f"tensor<{match[1]}>")  # the block's type, which Triton 3.8 prints in short
-    if text.startswith("!tt.ptr<"):
-        return Type("ptr", (), _split(text[len("!tt.ptr<") : -1])[0])
-    return Type(text)
+#: The dialects of TTGIR, whose operations say with words what some of their operands are.
+_GPU_DIALECTS = ("amdg.", "ttg.", "ttng.")
 
 
 def parse_module(text: str, first_column: int) -> Function:
@@ -74,6 +78,8 @@ class _Parser:
         self._lines = [line.strip() for line in text.splitlines()]
         self._at = 0
         self._locations = Locations(text, first_column)
+        self._aliases = layout_aliases(text)
+        self._types: dict[str, Type] = {}
         self._scopes: list[dict[str, Value]] = [{}]
         self._count = 0
 
@@ -83,6 +89,7 @@ class _Parser:
         kernel = next(f for f, at in zip(functions, heads) if not self._lines[at].startswith("tt.func private"))
         kernel.callees = {f.name: f for f in functions if f is not kernel}
         kernel.value_count = self._count
+        expand(kernel)
         return kernel
 
     def _function(self, at: int) -> Function:
@@ -142,6 +149,8 @@ class _Parser:
             raise UnsupportedError(f"{name} with {len(op.results)} results", location, detail=line)
         for printed, value in zip(names, op.results):
             self._scopes[-1][printed] = value
+        if names and name.endswith("_alloc"):
+            op.attributes["name"] = _source_name(names[0])
         return op
 
     def _split_location(self, line: str) -> tuple[str, Location]:
@@ -156,6 +165,12 @@ class _Parser:
         self._count += 1
         return Value(self._count - 1, type_)
 
+    def _type(self, text: str) -> Type:
+        found = self._types.get(text)
+        if found is None:
+            found = self._types[text] = parse_type(text, self._aliases)
+        return found
+
     def _look_up(self, name: str) -> Value:
         for scope in reversed(self._scopes):
             if name in scope:
@@ -169,32 +184,44 @@ class _Parser:
         """Define block or function arguments: `%a: i32 loc(...), %b: f32`."""
         values = []
         for name, type_text in _ARGUMENT.findall(text):
-            value = self._new(parse_type(_until_attributes(type_text)))
+            value = self._new(self._type(until_attributes(type_text)))
             self._scopes[-1][name] = value
             values.append(value)
         return values
 
     def _results(self, types: str) -> tuple[Value, ...]:
-        return tuple(self._new(parse_type(t)) for t in _split(_unparenthesised(types)) if t)
+        return tuple(self._new(self._type(t)) for t in split(unparenthesised(types)) if t)
 
     # -- grammars ----------------------------------------------------------------------------------------------
 
     def _plain(self, name: str, rest: str, location: Location, has_result: bool) -> Operation:
-        """`name operands words {attributes} : types`, which is how most operations print."""
-        body, types = _split_types(rest)
-        body, attributes = _split_attributes(body)
+        """`name operands words {attributes} : types`, which is how most operations print.
+
+        Of TTGIR's own, the attribute `roles` holds the word before each operand (`mask %2`, `stride = %3`,
+        `set_bounds = [%4, %5]`), empty where there is none, and `offsets` integers in square brackets.
+        """
+        if rest.endswith("{"):
+            raise UnsupportedError(name, self._end_of_regions(1))
+        body, types = split_types(rest)
+        body, attributes = split_attributes(body)
         operands = self._values(body)
         words = tuple(w for w in re.split(r"[\s,=]+", _OPERAND.sub(" ", body)) if w)
         results: tuple[Value, ...] = ()
         if has_result:
             rule = _RESULT_RULES.get(name)
-            if rule is not None:
+            if name in _TOKENS:
+                results = (self._new(Type("token")),)
+            elif rule is not None:
                 results = (self._new(rule([v.type for v in operands], types)),)
             else:
                 arrow = re.split(r" -> | to ", types)
                 results = self._results(arrow[-1])
                 if name in _TWO_RESULTS:
                     results += self._results(arrow[-1])
+        if name.startswith(_GPU_DIALECTS):
+            attributes["roles"] = _roles(body)
+            if literal := _OFFSETS.search(body):
+                attributes["offsets"] = tuple(int(n) for n in literal[1].split(", "))
         return Operation(name, operands, results, location, attributes, words)
 
     def _call(self, name: str, rest: str, location: Location) -> Operation:
@@ -240,12 +267,13 @@ class _Parser:
         literal, _, type_text = rest.strip().rpartition(" : ")
         if not literal:  # `arith.constant true`
             literal, type_text = rest.strip(), "i1"
-        return Operation(name, (), (self._new(parse_type(type_text)),), location, {"value": literal})
+        return Operation(name, (), (self._new(self._type(type_text)),), location, {"value": literal})
 
     def _generic(self, name: str, rest: str, location: Location) -> Operation:
         """`"tt.reduce"(%x) <{axis = 1 : i32}> ({ ... }) : (types) -> types`."""
         operands = self._values(rest.split(")", 1)[0])
-        attributes = _attributes(re.search(r"<\{(.*?)\}>", rest)[1]) if "<{" in rest else {}  # type: ignore[index]
+        properties = re.search(r"<\{(.*?)\}>", rest.partition(" : (")[0])
+        attributes = parse_attributes(properties[1]) if properties is not None else {}
         regions: tuple[Region, ...] = ()
         if rest.endswith("({"):
             regions = (self._region([]),)
@@ -256,7 +284,7 @@ class _Parser:
         head, _, carried = rest.removesuffix("{").partition("iter_args(")
         induction, *bounds = _OPERAND.findall(head)
         pairs = _BINDING.findall(carried.partition(") -> ")[0])
-        types = _unparenthesised(carried.partition(") -> ")[2].rpartition(" : ")[0]) if pairs else ""
+        types = unparenthesised(carried.partition(") -> ")[2].rpartition(" : ")[0]) if pairs else ""
         operands = tuple(self._look_up(b) for b in bounds) + tuple(self._look_up(init) for _, init in pairs)
         words = ("unsigned",) if "unsigned" in head.split() else ()
         self._scopes.append({})
@@ -293,6 +321,27 @@ class _Parser:
         location = self._close(location)
         return Operation(name, operands, self._results(types.split(" -> ")[-1]), location, {}, (), (before, after))
 
+    def _execute(self, name: str, rest: str, location: Location) -> Operation:
+        """`scf.execute_region no_inline -> types {`: a block that runs where it stands."""
+        types = rest.removesuffix("{").replace(" no_inline", "").partition(" -> ")[2]
+        region = self._region([])
+        location = self._close(location)
+        return Operation(name, (), self._results(types), location, {}, (), (region,))
+
+    def _unknown_regions(self, name: str, rest: str, location: Location) -> Operation:
+        raise UnsupportedError(name, call_within(self._end_of_regions(0), name.partition(".")[2]))
+
+    def _end_of_regions(self, depth: int) -> Location:
+        """The location of an operation whose regions cannot be read: it stands behind the last of them. `depth` of them
+        are open.
+        """
+        for line in self._lines[self._at :]:
+            depth -= line.startswith("}")
+            if depth == 0 and line.startswith("}") and " loc(" in line:
+                return self._split_location(line)[1]
+            depth += line.endswith("{")
+        return self._locations["unknown"]
+
     def _branch(self, name: str, rest: str, location: Location) -> Operation:
         successors = tuple((int(label[2:]), self._values(values)) for label, values in _SUCCESSOR.findall(rest))
         return Operation(name, self._values(rest.split("^")[0]), (), location, successors=successors)
@@ -303,8 +352,22 @@ class _Parser:
         return self._split_location(line)[1] if " loc(" in line else location
 
 
+def _roles(body: str) -> tuple[str, ...]:
+    roles: list[str] = []
+    for match in _ROLE.finditer(body):
+        roles += [match[1]] * match[2].count("%") if match[1] else [match[3] or ""]
+    return tuple(roles)
+
+
+def _source_name(printed: str) -> str:
+    """The variable that a value was first assigned to, as far as MLIR knows it: `%tiles_3` -> `tiles`; else empty."""
+    name = re.sub(r"_\d+$", "", printed.removeprefix("%"))
+    return "" if name.isdigit() or name == "cst" else name
+
+
 _READERS = {
     "arith.constant": _Parser._constant,
+    "scf.execute_region": _Parser._execute,
     "scf.for": _Parser._for,
     "scf.if": _Parser._if,
     "scf.while": _Parser._while,
@@ -315,72 +378,5 @@ _READERS = {
     "tt.assert": _Parser._message,
     "tt.print": _Parser._message,
     "tt.dot_scaled": _Parser._dot_scaled,
+    "ttg.warp_specialize": _Parser._unknown_regions,
 }
-
-
-# -- text ------------------------------------------------------------------------------------------------------
-
-
-def _brackets(text: str) -> Iterator[tuple[int, str, int]]:
-    """Each bracket, comma, colon with the depth of the brackets around it; the `>` of an arrow is none."""
-    depth = 0
-    for match in _MARK.finditer(text):
-        i, char = match.start(), match[0]
-        closes = char in ")]}" or (char == ">" and text[i - 1] != "-")
-        depth -= closes
-        yield i, char, depth
-        depth += char in "([{<"
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas that stand in no bracket."""
-    parts, start = [], 0
-    for i, char, depth in _brackets(text):
-        if char == "," and depth == 0:
-            parts.append(text[start:i].strip())
-            start = i + 1
-    return [*parts, text[start:].strip()]
-
-
-def _unparenthesised(text: str) -> str:
-    text = text.strip()
-    return text[1:-1] if text.startswith("(") and text.endswith(")") else text
-
-
-def _split_types(text: str) -> tuple[str, str]:
-    """Split `operands : types` at the first ` : ` outside brackets."""
-    for i, char, depth in _brackets(text):
-        if char == ":" and depth == 0 and text[i - 1 : i + 2] == " : ":
-            return text[:i].strip(), text[i + 1 :].strip()
-    return text.strip(), ""
-
-
-def _split_attributes(text: str) -> tuple[str, dict[str, object]]:
-    for i, char, depth in _brackets(text):
-        if char == "{" and depth == 0:
-            return text[:i], _attributes(text[i + 1 : text.rindex("}")])
-    return text, {}
-
-
-def _until_attributes(text: str) -> str:
-    return text.split(" {")[0].split(" loc(")[0].rstrip(" ,")
-
-
-def _attributes(text: str) -> dict[str, object]:
-    """`axis = 1 : i32, order = array<i32: 1, 0>, fast` -> {"axis": 1, "order": (1, 0), "fast": True}."""
-    found: dict[str, object] = {}
-    for part in _split(text):
-        key, equals, value = part.partition(" = ")
-        if key:
-            found[key] = _attribute(value) if equals else True
-    return found
-
-
-def _attribute(text: str) -> object:
-    if match := re.match(r"^(-?\d+)(?: : \w+)?$", text):
-        return int(match[1])
-    if match := re.match(r"^array<\w+(?:: (.*))?>$", text):
-        return tuple(int(n) for n in (match[1] or "").split(", ") if n)
-    if text in ("true", "false"):
-        return text == "true"
-    return text.strip('"')

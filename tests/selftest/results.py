@@ -6,6 +6,9 @@ import torch
 import triton
 import triton.language as tl
 
+from fp4guard import oracle
+from fp4guard.formats import E8M0, SCALES_8X4
+
 N, BLOCK = 11, 16
 
 
@@ -52,6 +55,27 @@ def double_in_place_too(x, out, n, BLOCK: tl.constexpr):
     value = 2 * tl.load(x + i, mask=i < n)
     tl.store(out + i, value, mask=i < n)
     tl.store(x + i, value, mask=i < n)  # wrong: input that is written
+
+
+def padding(mem, kernel):
+    x = mem.integers("x", (3, N), 1, 200, torch.uint8)
+    out = mem.output("out", SCALES_8X4.stored_shape((3, N)), torch.uint8)
+    kernel[(8,)](x, out, 3, N, BLOCK=BLOCK)
+    mem.expect(out, oracle.ExpectedCodes(E8M0, x.numpy(), layout=SCALES_8X4, padding=0))
+
+
+@triton.jit
+def fill_in_the_layout(x, out, m, n, BLOCK: tl.constexpr):
+    row, i = tl.program_id(0), tl.arange(0, BLOCK)
+    value = tl.load(x + row * n + i, mask=(row < m) & (i < n), other=0)
+    tl.store(out + i // 4 * 32 + row * 4 + i % 4, value, mask=i < tl.cdiv(n, 4) * 4)
+
+
+@triton.jit
+def fill_with_one(x, out, m, n, BLOCK: tl.constexpr):
+    row, i = tl.program_id(0), tl.arange(0, BLOCK)
+    value = tl.load(x + row * n + i, mask=(row < m) & (i < n), other=127)
+    tl.store(out + i // 4 * 32 + row * 4 + i % 4, value, mask=i < tl.cdiv(n, 4) * 4)
 
 
 # Loops that do not end
@@ -146,6 +170,7 @@ PAIRS = [
     ("average over the block", averaging, average_over_the_block, average, "wrong-value", "out"),
     ("tail that is not written", doubling, double_but_the_last, double, "unwritten-output", "out"),
     ("input that is written", doubling, double_in_place_too, double, "input-modified", "x"),
+    ("padding of scales that is not zero", padding, fill_with_one, fill_in_the_layout, "padding-content", "out"),
     ("loop that does not move", counting, count_nowhere, count, "hang", None),
     ("wait for a flag that nobody raises", waiting, wait_for_nobody, raise_and_wait, "hang", None),
     ("host code that refuses a size", launching, only_even, itself, "crash", None),

@@ -14,21 +14,26 @@ from . import (
     dot,
     dot_scaled,
     fp8,
+    gpu,
     libdevice,
     lookup,
     math,
     memory,
     pointers,
     shape,
+    shared,
+    tdm,
+    tensor_memory,
+    tma,
     undefined,
 )
 
-_PURE = (arith, math, convert, fp8, shape, dot, dot_scaled, libdevice, assembly)
-_SEEING = (memory, undefined, atomics, claims, descriptors, lookup, pointers)
+_PURE = (arith, math, convert, fp8, shape, dot, dot_scaled, libdevice, assembly, gpu)
+_SEEING = (memory, undefined, atomics, claims, descriptors, lookup, pointers, shared, tdm, tensor_memory, tma)
 
 #: Where an operation has a row in both, that of EFFECTS is what runs.
 RULES = {name: rule for module in _PURE for name, rule in module.RULES.items()}
 EFFECTS = {name: rule for module in _SEEING for name, rule in module.EFFECTS.items()}
 
 #: Operations that change no value: barriers, as what they order is in order here already, and output of the kernel's.
-NO_OPS = frozenset({"gpu.barrier", "ttg.barrier", "tt.print"})
+NO_OPS = frozenset({*gpu.NO_OPS, "tt.print"})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ...ttir import Operation
 from ..elements import Array, round_to_bfloat16
+from ..shared import Shared, merged
 
 Rule = Callable[[Operation], Callable[..., Array]]
 
@@ -128,7 +130,15 @@ def _compare_floats(op: Operation) -> Callable[..., Array]:
     return _FLOAT_PREDICATES[op.words[0]]
 
 
-def _select(op: Operation) -> Callable[..., Array]:
+def _select_memory(condition: Array, yes: Shared, no: Shared) -> Shared:
+    if condition.all():
+        return yes
+    return merged(condition, yes, no) if condition.any() else no
+
+
+def _select(op: Operation) -> Callable[..., Any]:
+    if op.result.type.element == "memdesc":
+        return _select_memory
     # A scalar condition that chooses between tensors lacks their dimensions.
     missing = len(op.result.type.shape) - len(op.operands[0].type.shape)
 

@@ -96,4 +96,12 @@ def _cas(op: Operation) -> Callable[..., Any]:
     return apply
 
 
-EFFECTS: dict[str, Effect] = {"tt.atomic_rmw": _rmw, "tt.atomic_cas": _cas}
+EFFECTS: dict[str, Effect] = {
+    "tt.atomic_rmw": _rmw,
+    "tt.atomic_cas": _cas,
+    "amdg.buffer_atomic_rmw": _rmw,
+    "amdg.buffer_atomic_cas": _cas,
+}
+
+#: Atomics that are told whether anyone reads their result.
+ATOMICS = tuple(EFFECTS)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import fp8
+from ...formats import codec
 from ...ttir import Operation
 from ..elements import FP8, Array, element_of, held, round_to_bfloat16
 from .arith import Rule
@@ -43,7 +43,7 @@ def constant(op: Operation) -> Array:
     if literal.startswith(("dense", '"')):
         raise UnsupportedError("a constant tensor whose elements differ", op.location, text)
     if type_.element in FP8:
-        code = int(literal, 16) if literal.startswith("0x") else fp8.encode(FP8[type_.element], float(literal))
+        code = int(literal, 16) if literal.startswith("0x") else codec.encode(FP8[type_.element], float(literal))
         return held(type_, code)
     return held(type_, parse_literal(literal, type_.element))
 

@@ -18,6 +18,7 @@ import numpy as np
 from ...errors import UnsupportedError
 from ...ttir import Operation, Type, parse_type
 from .. import access, atomics
+from ..atomics import Atomic
 from ..elements import Array, Element, element_of
 from ..machine import Machine
 from ..trace import Site
@@ -50,11 +51,27 @@ def _make(op: Operation) -> Callable[..., Any]:
     return apply
 
 
-class _Block:
+def _described(op: Operation) -> Callable[..., Any]:
+    """What `ttir.expand` makes of a tensor map: the address, the shape, and the strides in bytes but the last."""
+    width, nan = element_of(block_of(op.result.type)[0]).width, op.attributes["nan"]
+    rank = len(op.operands) // 2
+
+    def apply(m: Machine, site: Site, address: Array, *fields: Array) -> Array:
+        strides = [stride.astype(np.int64) // width for stride in fields[rank:]]
+        columns = [address, *fields[:rank], *strides, np.ones(1, np.int64), np.array([int(nan)])]
+        programs = max(map(len, columns))
+        return np.stack([np.broadcast_to(c, programs).astype(np.int64) for c in columns], axis=1)
+
+    return apply
+
+
+class BlockAccess:
     """The addresses of a block, and which of its elements are inside of the tensor."""
 
-    def __init__(self, type_: Type) -> None:
+    def __init__(self, type_: Type, shape: tuple[int, ...] | None = None) -> None:
+        """Of a descriptor's type; `shape` where what is accessed has another one than the descriptor's block."""
         self.type, self.unsigned = block_of(type_)
+        self.type = self.type if shape is None else Type(self.type.element, shape)
         self.element: Element = element_of(self.type)
         self.nan = _NAN.get(self.type.element, np.nan) if self.type.element.startswith(("f", "b")) else 0
 
@@ -100,7 +117,7 @@ class _Block:
 
 
 def _load(op: Operation) -> Callable[..., Any]:
-    block, target = _Block(op.operands[0].type), op.result.type.shape
+    block, target = BlockAccess(op.operands[0].type), op.result.type.shape
 
     def apply(m: Machine, site: Site, descriptor: Array, *starts: Array) -> Array:
         value = block.load(m, site, descriptor, block.box(starts), block.type.shape)
@@ -110,23 +127,24 @@ def _load(op: Operation) -> Callable[..., Any]:
 
 
 def _store(op: Operation) -> Callable[..., Any]:
-    block = _Block(op.operands[0].type)
+    block = BlockAccess(op.operands[0].type)
 
     def apply(m: Machine, site: Site, descriptor: Array, *rest: Array) -> None:
         *starts, value = rest
         address, inside = block.lanes(descriptor, block.box(starts))
         value = materialise(value, op.operands[-1].type).reshape(len(value), *block.type.shape)
-        access.store(m, site, *_together(address, value, inside))
+        access.store(m, site, *together(address, value, inside))
 
     return apply
 
 
-def _together(address: Array, value: Array, inside: Array) -> list[Array]:
+def together(address: Array, value: Array, inside: Array) -> list[Array]:
+    """Of one shape."""
     return list(np.broadcast_arrays(address, value, inside))
 
 
 def _gather(op: Operation) -> Callable[..., Any]:
-    block, target = _Block(op.operands[0].type), op.result.type.shape
+    block, target = BlockAccess(op.operands[0].type), op.result.type.shape
 
     def apply(m: Machine, site: Site, descriptor: Array, rows: Array, start: Array) -> Array:
         return block.load(m, site, descriptor, block.rows(materialise(rows, op.operands[1].type), start), target)
@@ -135,19 +153,18 @@ def _gather(op: Operation) -> Callable[..., Any]:
 
 
 def _scatter(op: Operation) -> Callable[..., Any]:
-    block = _Block(op.operands[0].type)
+    block = BlockAccess(op.operands[0].type)
 
     def apply(m: Machine, site: Site, descriptor: Array, rows: Array, start: Array, value: Array) -> None:
         rows = materialise(rows, op.operands[1].type)
         address, inside = block.lanes(descriptor, block.rows(rows, start))
-        access.store(m, site, *_together(address, materialise(value, op.operands[3].type), inside))
+        access.store(m, site, *together(address, materialise(value, op.operands[3].type), inside))
 
     return apply
 
 
-def _reduce(op: Operation) -> Callable[..., Any]:
-    """An atomic on every element of the block, relaxed, whose result no one gets."""
-    block = _Block(op.operands[0].type)
+def atomic_of(op: Operation, block: BlockAccess) -> Atomic:
+    """What a reduction does to each element of the block."""
     kind, element = op.words[0], block.type.element
     if kind == "add" and not element.startswith("i"):
         kind = "fadd"
@@ -155,7 +172,13 @@ def _reduce(op: Operation) -> Callable[..., Any]:
         kind = f"u{kind}"
     if kind == "inc" or kind == "dec":
         raise UnsupportedError(f"{op.name} {kind}", op.location)
-    atomic = kind_of(kind, element, op)
+    return kind_of(kind, element, op)
+
+
+def _reduce(op: Operation) -> Callable[..., Any]:
+    """An atomic on every element of the block, relaxed, whose result no one gets."""
+    block = BlockAccess(op.operands[0].type)
+    atomic = atomic_of(op, block)
 
     def apply(m: Machine, site: Site, descriptor: Array, *rest: Array) -> None:
         *starts, value = rest
@@ -168,6 +191,7 @@ def _reduce(op: Operation) -> Callable[..., Any]:
 
 EFFECTS: dict[str, Effect] = {
     "tt.make_tensor_descriptor": _make,
+    "ttng.reinterpret_tensor_descriptor": _described,
     "tt.descriptor_load": _load,
     "tt.descriptor_store": _store,
     "tt.descriptor_gather": _gather,

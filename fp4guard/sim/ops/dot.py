@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import fp8
+from ...formats import codec
 from ...ttir import Operation
 from ..elements import FP8, Array, round_to_bfloat16
 from . import exact
@@ -78,7 +78,7 @@ _HELD = {"f16": np.float32, "bf16": np.float32, "f32": np.float32, "f64": np.flo
 def widened(x: Array, element: str) -> Array | None:
     """An operand's values, exact, in a type that products are exact in; None where there is none."""
     if element in FP8:
-        return fp8.decode(FP8[element], np.ascontiguousarray(x))
+        return codec.decode(FP8[element], np.ascontiguousarray(x))
     return x.astype(_HELD[element], copy=False) if element in _HELD else None
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import e2m1, e8m0, fp8, packing
+from ...formats import E2M1, codec, e8m0, packing
 from ...ttir import Operation, Type
 from ..elements import FP8, Array
 from .arith import Rule
@@ -29,7 +29,7 @@ _GROUPS = (16, 32)
 #: By a scale's element type.
 _SCALES: dict[str, Callable[[Array], Array]] = {
     "i8": lambda raw: e8m0.decode(raw.view(np.uint8)),
-    "f8E4M3FN": lambda raw: fp8.decode(FP8["f8E4M3FN"], raw).astype(np.float64),
+    "f8E4M3FN": lambda raw: codec.decode(FP8["f8E4M3FN"], raw).astype(np.float64),
 }
 
 
@@ -76,7 +76,7 @@ class _Side(NamedTuple):
 
 def _unpacked_rows(raw: Array) -> Array:
     """Bytes [.., M/2, K] whose nibbles are neighbours along M."""
-    rows = np.stack([e2m1.decode(raw & np.uint8(0xF)), e2m1.decode(raw >> np.uint8(4))], axis=-2)
+    rows = np.stack([codec.decode(E2M1, raw & np.uint8(0xF)), codec.decode(E2M1, raw >> np.uint8(4))], axis=-2)
     return rows.reshape(*raw.shape[:-2], -1, raw.shape[-1]).astype(np.float64)
 
 

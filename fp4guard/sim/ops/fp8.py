@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import FloatFormat, Rounding, fp8
+from ...formats import FloatFormat, Overflow, Rounding, codec
 from ...ttir import Operation
 from ..elements import FP8, Array, element_of
 from . import exact
@@ -25,13 +25,13 @@ from .arith import Rule
 def encode(fmt: FloatFormat, x: Array, toward_zero: bool = False) -> Array:
     """Values to codes as the hardware rounds and saturates."""
     if toward_zero:
-        return fp8.encode(fmt, x, Rounding.TOWARD_ZERO, saturate=False)
-    return fp8.encode(fmt, x)
+        return codec.encode(fmt, x, Rounding.TOWARD_ZERO, overflow=Overflow.NONSATURATING)
+    return codec.encode(fmt, x)
 
 
 def decode(fmt: FloatFormat, codes: Array) -> Array:
     """Codes to float32."""
-    return fp8.decode(fmt, codes)
+    return codec.decode(fmt, codes)
 
 
 def toward_zero(x: Array, element: str) -> Array:

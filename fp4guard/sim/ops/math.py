@@ -139,6 +139,7 @@ RULES: dict[str, Rule] = {
     "math.tan": _float(in_float64(np.tan)),
     "math.tanh": _float(np.tanh),
     "math.trunc": _float(np.trunc),
+    "tt.approx_divf": _float(np.divide),
     "tt.precise_divf": _refuse_wide(_float(np.divide), "f32"),
     "tt.precise_sqrt": _refuse_wide(_float(np.sqrt), "f32"),
     "tt.mulhiui": _mulhiui,

@@ -64,4 +64,9 @@ EFFECTS: dict[str, Effect] = {
     "tt.get_num_programs": _num_programs,
     "tt.load": _load,
     "tt.store": _store,
+    "amdg.buffer_load": _load,
+    "amdg.buffer_store": _store,
+    # What is left of the copies to shared memory: see `ttir.expand`.
+    "amdg.buffer_load_to_local": _load,
+    "ttg.async_copy_global_to_local": _load,
 }

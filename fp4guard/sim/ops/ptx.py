@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedError
-from ...formats import E4M3, E5M2, NanElement, e2m1, e8m0, fp8
+from ...formats import E2M1, E4M3, E5M2, NanElement, codec, e8m0
 from ..elements import Array, round_to_bfloat16
 from . import exact
 from .arith import signed_zeros
@@ -212,7 +212,7 @@ _ROUND_TO_INTEGER = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np
 
 def _codes_e2m1(x: Array) -> Array:
     """PTX: a NaN becomes the largest value, positive."""
-    return e2m1.encode(x, nan=NanElement.MAX)
+    return codec.encode(E2M1, x, nan=NanElement.MAX)
 
 
 def _pack(encode: Callable[[Array], Array], bits: int, dtype: Any) -> Callable[..., Array]:
@@ -242,13 +242,13 @@ def _halves(a: Array, b: Array) -> Array:
 #: cvt's packed forms, by (destination, source): from values of the source type to bits or values of the destination's.
 CONVERSIONS: dict[tuple[str, str], Callable[..., Array]] = {
     ("e2m1x2", "f32"): _pack(_codes_e2m1, 4, np.uint8),
-    ("e4m3x2", "f32"): _pack(lambda x: fp8.encode(E4M3, x), 8, np.uint16),
-    ("e5m2x2", "f32"): _pack(lambda x: fp8.encode(E5M2, x), 8, np.uint16),
-    ("e4m3x2", "f16x2"): _pack_pair(lambda x: fp8.encode(E4M3, x), 8, np.uint16),
-    ("e5m2x2", "f16x2"): _pack_pair(lambda x: fp8.encode(E5M2, x), 8, np.uint16),
-    ("f16x2", "e2m1x2"): _unpack(e2m1.decode, 4),
-    ("f16x2", "e4m3x2"): _unpack(lambda codes: fp8.decode(E4M3, codes), 8),
-    ("f16x2", "e5m2x2"): _unpack(lambda codes: fp8.decode(E5M2, codes), 8),
+    ("e4m3x2", "f32"): _pack(lambda x: codec.encode(E4M3, x), 8, np.uint16),
+    ("e5m2x2", "f32"): _pack(lambda x: codec.encode(E5M2, x), 8, np.uint16),
+    ("e4m3x2", "f16x2"): _pack_pair(lambda x: codec.encode(E4M3, x), 8, np.uint16),
+    ("e5m2x2", "f16x2"): _pack_pair(lambda x: codec.encode(E5M2, x), 8, np.uint16),
+    ("f16x2", "e2m1x2"): _unpack(lambda codes: codec.decode(E2M1, codes), 4),
+    ("f16x2", "e4m3x2"): _unpack(lambda codes: codec.decode(E4M3, codes), 8),
+    ("f16x2", "e5m2x2"): _unpack(lambda codes: codec.decode(E5M2, codes), 8),
     ("bf16x2", "ue8m0x2"): _unpack(_e8m0, 8),
     ("f16x2", "f32"): _halves,
     ("bf16x2", "f32"): lambda a, b: round_to_bfloat16(_halves(a, b)),

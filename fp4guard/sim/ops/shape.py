@@ -87,7 +87,33 @@ def _addptr(op: Operation) -> Callable[..., Array]:
     return lambda pointer, offset: pointer + np.multiply(offset, width, dtype=np.int64)
 
 
+def _extract_slice(op: Operation) -> Callable[..., Array]:
+    type_ = op.operands[0].type
+    ends = zip(op.attributes["offsets"], op.result.type.shape)
+    chosen = (slice(None), *(slice(start, start + size) for start, size in ends))
+    return lambda x: materialise(x, type_)[chosen]
+
+
+def _concat(op: Operation) -> Callable[..., Array]:
+    """Tiles of one shape, in row-major order of their places in the result."""
+    tile, whole = op.operands[0].type.shape, op.result.type.shape
+    counts = tuple(n // t for n, t in zip(whole, tile))
+    boxes = [tuple(slice(c * t, (c + 1) * t) for c, t in zip(place, tile)) for place in np.ndindex(*counts)]
+    places = [(slice(None), *box) for box in boxes]
+
+    def apply(*tiles: Array) -> Array:
+        result = np.empty((max(map(len, tiles)), *whole), tiles[0].dtype)
+        for place, x in zip(places, tiles):
+            result[place] = x
+        return result
+
+    return apply
+
+
 RULES: dict[str, Rule] = {
+    "ttg.convert_layout": lambda op: lambda x: x,
+    "amdg.extract_slice": _extract_slice,
+    "amdg.concat": _concat,
     "tt.splat": _splat,
     "tt.broadcast": lambda op: lambda x: x,
     "tt.expand_dims": _expand_dims,
