@@ -187,9 +187,12 @@ def ops(as_json: bool) -> int:
 @click.option("--max-cases", type=click.IntRange(min=1), default=300, show_default=True, help="Cases for each.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
+@click.option("--markdown", "as_text", flag_value="markdown", help="As a Markdown table on standard output.")
 @_guarded
-def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str | None, as_json: bool) -> int:
+def defects(
+    family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str | None, as_text: str | None
+) -> int:
     """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
 
     Exit status 0 only if every defect is found and every control is clean.
@@ -198,7 +201,7 @@ def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, a
     from .fuzzing.interrupts import interruptible
     from .fuzzing.selftest import Selftest
 
-    console = Console(stderr=as_json)
+    console = Console(stderr=as_text is not None)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
     interrupted = False
     try:
@@ -207,8 +210,8 @@ def defects(family: str | None, ids: Sequence[str], max_cases: int, seed: int, a
                 console.row(row)
     except KeyboardInterrupt:
         interrupted = True
-    if as_json:
-        click.echo(_as_text(selftest.as_json()), nl=False)
+    if as_text is not None:
+        click.echo(_as_text(selftest.as_json()) if as_text == "json" else selftest.as_markdown(), nl=False)
     console.selftest(selftest, interrupted)
     if interrupted:
         return INTERRUPTED

@@ -198,8 +198,8 @@ def test_planted_defect_is_fuzzed(fp4guard, folder):
         (("fuzz", "--repro-dir", "plain.py"), "--repro-dir"),
         (("fuzz", "plain.py::clean", "--max-cases", "1", "--json", "plain.py/x"), "cannot write plain.py/x: "),
         (("fuzz", "plain.py::broken", "--max-cases", "99", "--repro-dir", "plain.py/x"), "cannot write plain.py/x/"),
-        (("defects", "--id", "no"), "fp4guard: --id 'no': allowed are scale-k-unmasked, "),
-        (("defects", "--target", "no"), "fp4guard: --target 'no': allowed are gemm_afp4wfp4"),
+        (("defects", "--id", "no"), "fp4guard: --id 'no': allowed are "),
+        (("defects", "--target", "no"), "fp4guard: --target 'no': allowed are cast_transpose_mxfp4, gemm"),
         (("defects", "--arch", "h100"), "fp4guard: arch='h100'"),
         (("no-such-command",), "No such command"),
     ],
@@ -238,6 +238,17 @@ def test_defects_as_json_has_its_schema_and_nothing_else(fp4guard):
     assert (defect["id"], defect["target"], defect["found"]) == ("a-mask-units", "gemm_afp4wfp4", True)
     assert list(control) == ["id", "target", "clean", "cases"]
     assert (control["id"], control["clean"]) == ("wrapped-loads", True)
+    assert "all 2 as they must be" in result.stderr
+
+
+def test_defects_as_markdown_are_tables_and_nothing_else(fp4guard):
+    arguments = ("--id", "a-mask-units", "--id", "wrapped-loads", "--max-cases", 30, "--target", "gemm_afp4wfp4")
+    result = fp4guard("defects", *arguments, "--markdown", status=0)
+    assert re.search(
+        r"^\| gemm_afp4wfp4 \| `a-mask-units` \| AITER [^|]* \| `wrong-value` \| \d+ \|$", result.stdout, re.M
+    )
+    assert re.search(r"^\| gemm_afp4wfp4 \| `wrapped-loads` \| nothing \| \d+ \|$", result.stdout, re.M)
+    assert re.search(r"^1 defect, median \d+ cases, most \d+\.$", result.stdout, re.M)
     assert "all 2 as they must be" in result.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -140,6 +141,31 @@ class Selftest:
             "defects": [asdict(row) for row in self.rows if isinstance(row, DefectRow)],
             "controls": [asdict(row) for row in self.rows if isinstance(row, ControlRow)],
         }
+
+    def as_markdown(self) -> str:
+        """Two tables: defects and controls, in the order in which they were run."""
+        found = [row for row in self.rows if isinstance(row, DefectRow)]
+        provenance = {(family, item.id): item.provenance for family, item in self._chosen if isinstance(item, Defect)}
+        lines = ["| kernel | defect | provenance | found as | cases |", "|---|---|---|---|--:|"]
+        for row in found:
+            kind = f"`{row.kind}`" if row.kind else "**not found**"
+            upstream = _cell(provenance[row.target, row.id])
+            lines.append(f"| {row.target} | `{row.id}` | {upstream} | {kind} | {row.cases} |")
+        lines += ["", "| kernel | control | reported | cases that exercise it |", "|---|---|---|--:|"]
+        for row in self.rows:
+            if isinstance(row, ControlRow):
+                verdict = "nothing" if row.clean else "**something**"
+                lines.append(f"| {row.target} | `{row.id}` | {verdict} | {row.cases} |")
+        if found:
+            median = statistics.median_high(row.cases for row in found)
+            number = f"{len(found)} defect{'s' * (len(found) != 1)}"
+            lines += ["", f"{number}, median {median} cases, most {max(row.cases for row in found)}."]
+        return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """A text that no character ends the cell of."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _turns(cases: int) -> list[int]:
