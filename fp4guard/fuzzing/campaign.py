@@ -92,6 +92,7 @@ class Searcher:
     def run(self) -> Search:
         """Search; a KeyboardInterrupt leaves what was found so far in `search` and goes on to the caller."""
         began = time.monotonic()
+        self._target.arch_for(self._options.arch)  # refused before the first case, not by each
         try:
             for number in self._rounds():
                 self._round(number)

@@ -147,10 +147,10 @@ class Selftest:
         found = [row for row in self.rows if isinstance(row, DefectRow)]
         provenance = {(family, item.id): item.provenance for family, item in self._chosen if isinstance(item, Defect)}
         lines = ["| kernel | defect | provenance | found as | cases |", "|---|---|---|---|--:|"]
-        for row in found:
-            kind = f"`{row.kind}`" if row.kind else "**not found**"
-            upstream = _cell(provenance[row.target, row.id])
-            lines.append(f"| {row.target} | `{row.id}` | {upstream} | {kind} | {row.cases} |")
+        for defect in found:
+            kind = f"`{defect.kind}`" if defect.kind else "**not found**"
+            upstream = _cell(provenance[defect.target, defect.id])
+            lines.append(f"| {defect.target} | `{defect.id}` | {upstream} | {kind} | {defect.cases} |")
         lines += ["", "| kernel | control | reported | cases that exercise it |", "|---|---|---|--:|"]
         for row in self.rows:
             if isinstance(row, ControlRow):

@@ -59,6 +59,18 @@ def test_budget_of_time_ends_the_search():
     assert Budget(seconds=0.0).spent
 
 
+def test_cases_differ_in_more_than_seed_and_layout():
+    tried = set()
+
+    @fg.fuzz(m=dims(max=2000), n=dims(max=2000))
+    def target(mem, m, n):
+        tried.add((m, n, mem.case.regime))
+        mem.output("out", (1,), torch.uint8).zero_()
+
+    found = search(target, Budget(cases=120))
+    assert len(tried) > 0.9 * found.cases, "hypothesis climbs along what makes no difference"
+
+
 def test_first_finding_ends_the_search_and_is_shrunk():
     found = search(three_bugs, Budget(cases=200))
     assert len(found.found) == 1
@@ -181,6 +193,15 @@ def campaign(targets, seconds=None, cases=None, profile=FIRST):
     for _ in run_campaign(targets, options(profile), seconds, cases, lambda search: None, searches):
         pass
     return searches
+
+
+def test_a_target_of_another_architecture_is_refused_and_the_others_are_searched():
+    pinned = replace(clean, arch=parse_arch("gfx950"))
+    refused, searched = campaign([pinned, clean], cases=5)
+    assert (refused.cases, searched.cases) == (0, 5)
+    assert str(refused.error) == "arch='sm_90': clean is written for gfx950, and allows no other"
+    only = Options(FIRST, None, 0)
+    assert Searcher(pinned, only, Budget(cases=5)).run().cases == 5
 
 
 def test_each_target_gets_its_cases():

@@ -13,6 +13,10 @@ def sample(mem, a, b):
     mem.output("out", (a,), torch.float32).fill_(b)
 
 
+def fills(mem):
+    mem.output("out", (1,), torch.float32).fill_(0)
+
+
 def test_report_says_what_was_examined():
     report = fg.examine(sample, b=2, a=3, seed=4, regime="ties", layout=5, arch="gfx950")
     assert report.target is sample
@@ -23,6 +27,13 @@ def test_report_says_what_was_examined():
     assert report.runs == 2
     assert report.defect is None
     report.raise_first()
+
+
+def test_a_target_of_one_architecture_is_compiled_for_it():
+    pinned = fg.fuzz(arch="gfx950")(fills)
+    assert fg.examine(pinned).arch == fg.examine(pinned, arch="gfx950").arch == "gfx950"
+    with pytest.raises(fg.UsageError, match="arch='sm_90': fills is written for gfx950"):
+        fg.examine(pinned, arch="sm_90")
 
 
 def test_report_raises_its_first_finding_when_asked():

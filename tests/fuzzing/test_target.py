@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import fp4guard as fg
 from fp4guard import dims
+from fp4guard.ttir import parse_arch
 
 
 @fg.fuzz(m=dims(max=8), kind=["a", "b"])
@@ -164,6 +165,21 @@ def test_names_of_the_case_are_taken(name):
     scope = {}
     exec(f"def function(mem, {name}): pass", scope)
     refused(rf"@fuzz\({name}=...\): the names", {name: dims()}, scope["function"])
+
+
+def test_a_target_may_be_written_for_one_architecture():
+    def function(mem):
+        pass
+
+    pinned, free = fg.fuzz(arch="gfx950")(function), fg.fuzz()(function)
+    sm_90, gfx950 = parse_arch("sm_90"), parse_arch("gfx950")
+    assert (free.arch, pinned.arch) == (None, gfx950)
+    assert [free.arch_for(wanted) for wanted in (None, sm_90, gfx950)] == [sm_90, sm_90, gfx950]
+    assert [pinned.arch_for(wanted) for wanted in (None, gfx950)] == [gfx950, gfx950]
+    with pytest.raises(fg.UsageError, match="arch='sm_90': function is written for gfx950, and allows no other"):
+        pinned.arch_for(sm_90)
+    with pytest.raises(fg.UsageError, match="arch='h100': allowed are"):
+        fg.fuzz(arch="h100")
 
 
 def test_circles_are_refused_where_they_are_written():

@@ -12,6 +12,7 @@ from fp4guard.formats import (
     MXFP8_E4M3,
     NVFP4,
     Rounding,
+    ScaleDecode,
     ScaleRule,
     ZeroBlock,
     codec,
@@ -121,6 +122,16 @@ def test_wild_has_the_ends_of_the_format_and_leaves_much_to_check():
     assert 0.02 < expected.nan.mean() < 0.4
     assert (expected.unconstrained & ~expected.nan).mean() < 0.4
     assert 0.1 < expected.certified.mean() < 0.7
+
+
+def test_wild_lets_infinities_of_scales_through():
+    rng = np.random.default_rng(0)
+    weights = generate.blocks("wild", 400, 64, rng)
+    numbers = generate.dense("wild", (100, 64), "bfloat16", rng)
+    expected = gemm(numbers, weights, scale_decode=ScaleDecode.SHIFT)
+    infinite = np.isinf(expected.value) & ~expected.nan & ~expected.unconstrained
+    with_255 = (weights.scales == 255).any(axis=1)
+    assert infinite[:, with_255].any(axis=0).mean() > 0.1, "0 * Inf and Inf - Inf hide nearly all of them"
 
 
 def test_dense_wild_has_specials_and_subnormals():

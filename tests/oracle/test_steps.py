@@ -261,6 +261,12 @@ class TestNanAndInf:
         assert product.certified.all()
         assert total.certified.all()
 
+    @pytest.mark.filterwarnings("error")
+    def test_a_sum_of_bounds_beyond_float64_is_unconstrained_and_no_warning(self):
+        huge = np.finfo(np.float64).max
+        e = Expected(*(np.full((2, 1), end) for end in (0.0, -huge, huge)), *np.zeros((2, 2, 1), np.bool_))
+        assert steps.total(e, axis=0).unconstrained.all()
+
     def test_an_overflow_that_may_or_may_not_happen_leaves_nothing_known_of_what_it_meets(self):
         huge = steps.multiply(exactly(np.array([3.4e38], F32)), F32(1.5))
         assert huge.high == np.inf
