@@ -146,6 +146,16 @@ def test_architecture_and_folder_come_from_ini_or_option(pytester, write):
     assert "arch='sm_100'" in script.read_text()
 
 
+def test_a_target_of_one_architecture(pytester, write):
+    write(TARGETS.replace("@fg.fuzz(", "@fg.fuzz(arch='gfx950', "))
+    pytester.runpytest_inprocess("-k", "unmasked").assert_outcomes(failed=1, deselected=1)
+    (script,) = (pytester.path / "repro").iterdir()
+    assert "arch='gfx950'" in script.read_text()
+    result = pytester.runpytest_inprocess("--fp4guard-arch=sm_100")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*arch='sm_100': test_masked is written for gfx950, and allows no other*"])
+
+
 def test_wrong_architecture_is_an_error_of_collection(pytester, write):
     write(TARGETS)
     result = pytester.runpytest_inprocess("--fp4guard-arch=h100")

@@ -76,3 +76,18 @@ def test_a_launch_costs_a_page_a_row():
     assert not region.uninitialised().any()
     assert not region.holds(ALL_ONES).any()
     assert resident() - before < 64 * 1024
+
+
+def test_a_snapshot_takes_no_memory_for_what_lies_between_rows():
+    memory = Memory(ALL_ONES)
+    region = memory.empty("x", Role.OUTPUT, (3, 16), torch.bfloat16, HUGE_ROWS)
+    region.tensor.fill_(1)
+    region.seal()
+    before = resident()
+    saved = memory.snapshot()
+    region.tensor.fill_(2)
+    region.forget(np.ones((3, 16), bool), ALL_ONES)
+    memory.restore(saved)
+    assert (region.tensor == 1).all()
+    assert not region.uninitialised().any()
+    assert resident() - before < 64 * 1024
