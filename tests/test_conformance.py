@@ -81,3 +81,32 @@ def test_says_that_there_is_no_gpu():
 def test_gpu_agrees():
     ran = subprocess.run([sys.executable, str(HERE)], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[ran.stdout.find("WRONG") :]
+
+
+@pytest.fixture(scope="module")
+def gluon():
+    return importlib.import_module("conformance.gluon")
+
+
+def test_gluon_in_the_simulator(gluon):
+    """All rows, whose kernels are right: nothing is found, and what is certain is as it has to be."""
+    side = gluon.Simulated()
+    outs = {name: side.run(job) for name, job in gluon.jobs(side)}
+    assert not outs["cp.async: what a mask leaves out"][1000:].any()
+    assert outs["TMA: blocks beyond the tensor, padding nan"][0].isnan().all()
+    assert torch.equal(outs["TMA, mbarrier, wgmma: pipeline of 2"].isfinite(), torch.ones(100, 80, dtype=torch.bool))
+
+
+def test_gluon_rows_are_compared_bit_by_bit_but_nan(gluon):
+    sim = torch.tensor([1.0, torch.nan, 0.0, 2.0])
+    gpu = torch.tensor([0x3F800000, 0x7FC00001, -(1 << 31), 0x40000001], dtype=torch.int32).view(torch.float32)
+    strict, loose = (gluon.Job(print, sim, allowed) for allowed in (None, np.full(4, 2.0**-22)))
+    found = gluon.compared("row", gpu, sim, strict)
+    assert (found.elements, found.nans, found.differing, found.right) == (4, 1, 2, False)
+    assert gluon.compared("row", gpu, sim, loose).share == 1.0
+    assert gluon.compared("row", gpu, sim, loose).right
+    assert gluon.compared("row", sim, sim, strict).right
+    text = gluon.rendered([found], {"GPU": "none"})
+    assert (
+        "1 rows, 4 elements; 0 rows of the same bits, 0 with differences that they allow and explain, 1 wrong" in text
+    )

@@ -108,13 +108,12 @@ def inputs(kind: str, seed: int) -> tuple[Any, Any, oracle.Expected]:
     rng = np.random.default_rng([seed, len(kind)])
     m, n = (int(rng.choice([rng.integers(1, 300) | 1, 16 * rng.integers(1, 18)])) for _ in range(2))
     k = 32 * int(2 ** rng.uniform(0, 7))
-    if kind == "tl.dot float8_e4m3fn":
-        # Small integers: 16 k <= 2^14, which 14 bits hold.
-        k = min(k, 1024)
-        a, b = (torch.from_numpy(rng.integers(-4, 5, (rows, k)).astype(np.float32)) for rows in (m, n))
-        a, b = (x.to(torch.float8_e4m3fn) for x in (a, b))
-        return a, b, oracle.gemm(a, b, FP8_HOPPER)
     regime = str(rng.choice(REGIMES))
+    if kind == "tl.dot float8_e4m3fn":
+        k = min(k, 128 if regime == "ties" else 1024)  # what 14 bits hold
+        a, b = (generate.dense(regime, (rows, k), "e4m3", rng, FP8_HOPPER) for rows in (m, n))
+        a, b = (torch.from_numpy(x).to(torch.float8_e4m3fn) for x in (a, b))
+        return a, b, oracle.gemm(a, b, FP8_HOPPER)
     if kind == "gemm_afp4wfp4":
         left, right = (generate.blocks(regime, rows, k, rng) for rows in (m, n))
         return left, right, oracle.gemm(left, right)

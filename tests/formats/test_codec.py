@@ -234,7 +234,7 @@ class TestPolicies:
     @pytest.mark.parametrize(
         ("fmt", "values", "chosen", "error", "match"),
         [
-            (E2M1, [1, np.nan], {}, ValueError, "NaN has no e2m1 code; allowed with nan="),
+            (E2M1, [1, np.nan], {}, ValueError, "NaN has no e2m1 code; allowed with NanElement.ZERO"),
             (E2M1, [1, np.nan], {"rounding": Rounding.STOCHASTIC, "random": 2}, ValueError, "NaN has no e2m1"),
             (E2M1, [1], {"overflow": Overflow.NONSATURATING}, ValueError, "overflow: NONSATURATING; e2m1 has neither"),
             (E4M3, [1], {"nan": NanElement.MAX}, ValueError, "nan: MAX; e4m3 has a NaN of its own, 0x7f"),

@@ -227,6 +227,11 @@ def test_wrong_arguments_are_refused(call, match):
         call()
 
 
+def test_padding_may_be_nan():
+    stored = SCALES_8X4.pack(np.ones((1, 1), np.float32), float("nan"))
+    assert np.isnan(stored).sum() == stored.size - 1
+
+
 def test_layouts_that_are_one_permutation_say_so_once():
     assert SCALES_256X8.tile is SCALES_32X8.tile
     assert WEIGHTS_16X16.tile is WEIGHTS_16X16_ROWS.tile is KV_16X16.tile

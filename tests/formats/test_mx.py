@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -196,6 +197,11 @@ class TestQuantize:
         np.testing.assert_array_equal(short.scales, filled.scales)
         np.testing.assert_array_equal(short.elements, filled.elements[:, :k])
 
+    def test_types_that_numpy_does_not_know_are_taken_where_float32_holds_them(self):
+        values = np.array([[0.5, 1.5, -6.0, 3.0]])
+        narrow = quantize(values.astype(ml_dtypes.bfloat16))
+        np.testing.assert_array_equal(narrow.elements, quantize(values).elements)
+
     def test_stochastic_rounding_draws_from_what_is_given(self):
         policy = MXPolicy(rounding=Rounding.STOCHASTIC)
         values = np.full((50, 32), 0.9)
@@ -212,6 +218,17 @@ class TestQuantize:
         [
             (np.zeros(32), {"axis": 1}, ValueError, "axis: 1.*-1 .. 0"),
             (np.zeros((2, 2), complex), {}, TypeError, "values: dtype complex128"),
+            (np.array([2**62 + 1]), {}, ValueError, "values: integers beyond 2.53"),
+            (
+                np.zeros((2, 3)),
+                {
+                    "policy": MXPolicy(rounding=Rounding.STOCHASTIC),
+                    "axis": 0,
+                    "random": np.zeros((3, 2), np.uint32),
+                },
+                ValueError,
+                r"random: shape \(3, 2\); allowed is that of the values, \(2, 3\)",
+            ),
             (np.zeros(32), {"format": NVFP4}, ValueError, "format: nvfp4"),
             (np.zeros(32), {"policy": MXPolicy(scale_decode=ScaleDecode.SHIFT)}, ValueError, "SHIFT"),
         ],

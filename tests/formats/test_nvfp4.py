@@ -133,10 +133,21 @@ def test_the_sign_of_zero_is_a_policy():
     assert quantize(values, FAST, 64.0, NVPolicy(zero_sign=ZeroSign.DROP)).elements[0] == 0
 
 
-@pytest.mark.parametrize("g", [0.0, -1.0, float("inf"), float("nan"), 0.1])
+@pytest.mark.parametrize("g", [0.0, -1.0, float("inf"), float("nan"), 0.1, 1e300])
 def test_global_scales_that_are_none_are_refused(g):
     with pytest.raises(ValueError, match="global_scale"):
         quantize(np.zeros(16, f), FAST, g)
+
+
+def test_a_multiplier_beyond_float32_makes_no_number_of_a_zero():
+    values = np.zeros(32, f)
+    values[0], values[16] = 1e-33, 1e-38
+    with pytest.raises(ValueError, match=r"global_scale: 2.68.*e\+36; .*Inf"):
+        quantize(values, FAST, float(FAST.global_scale(f(1e-33))))
+    policy = NVPolicy(nan_element=NanElement.MAX)  # CUDA's conversion
+    found = quantize(values, FAST, float(FAST.global_scale(f(1e-33))), policy)
+    assert found.elements[:2].tolist() == [7, 0]
+    assert set(found.elements[16:].tolist()) == {7}
 
 
 def test_float64_is_refused():

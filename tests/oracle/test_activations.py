@@ -20,6 +20,10 @@ def erf(x):
     return torch.erf(torch.from_numpy(np.ascontiguousarray(x))).numpy()
 
 
+def erfc(x):
+    return torch.special.erfc(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+
+
 def fast_exp(x):
     """What Triton's exp is on an NVIDIA GPU, with an exact ex2."""
     return np.exp2((x * LOG2E).astype(np.float64)).astype(F32)
@@ -50,10 +54,14 @@ KERNELS = {
     "gelu": [
         lambda x: one_half(x, erf(x * HALF_ROOT)),
         lambda x: x * (F32(0.5) * (F32(1) + erf(x / F32(2**0.5)))),
+        lambda x: x * (F32(1) + erf(x * HALF_ROOT)) * F32(0.5),
+        lambda x: F32(0.5) * x * erfc(-x * HALF_ROOT),
     ],
     "gelu_tanh": [
         lambda x: one_half(x, np.tanh(tanh_argument(x))),
         lambda x: x * (F32(0.5) * (F32(1) + np.tanh(TANH_SCALE * x * (F32(1) + TANH_CUBE * (x * x))))),
+        lambda x: x * (F32(1) / (F32(1) + np.exp(F32(-2) * tanh_argument(x)))),
+        lambda x: x * stable_sigmoid(F32(2) * tanh_argument(x)),
     ],
 }
 
@@ -229,6 +237,13 @@ class TestGated:
             assert not allowed(swiglu(x[:, :20], x[:, 20:]), expected)  # halves instead of interleaved
             halves = activate(exactly(x), "swiglu_oai", alpha=1.0, limit=None)
             assert not allowed(swiglu(x[:, 0::2], x[:, 1::2]), halves)
+
+    def test_swiglu_oai_of_subnormal_numbers_in_every_order(self):
+        rng = np.random.default_rng(0)
+        x = np.stack([rng.integers(-(2**12), 2**12, 2000) * 2.0**-149, rng.uniform(-1, 1, 2000)], axis=-1).astype(F32)
+        expected = activate(exactly(x), "swiglu_oai")
+        for first in (True, False):
+            assert allowed(swiglu(x[:, 0::2], x[:, 1::2], gate_and_up_first=first), expected)
 
     @given(seeds, st.sampled_from(["silu", "gelu", "gelu_tanh"]), st.sampled_from(["float32", "bfloat16"]))
     def test_a_gate_in_the_first_half(self, seed, name, gate_dtype):

@@ -1,12 +1,13 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fp4guard.formats import MXFP4, BlockScaled
 from fp4guard.oracle import REGIMES, gemm, generate
-from fp4guard.oracle.certificate import FP32, _certified_at_once, certify, exact_sums, lowest_products
+from fp4guard.oracle.certificate import FP32, Accumulator, _certified_at_once, certify, exact_sums, lowest_products
 from fp4guard.oracle.operand import NO_BIT, from_blocks, from_dense, lowest_bit
 
 seeds = st.integers(0, 2**32 - 1)
@@ -89,3 +90,17 @@ def test_any_summation_tree_is_within_the_bound(seed):
     assert abs(float(terms[0]) - exact) <= bound
     magnitude = float((np.abs(left.values) @ np.abs(right.values).T)[0, 0])
     assert bound < 61 * 2.0**-24 * magnitude  # it is Higham's, and no looser
+
+
+@pytest.mark.parametrize(
+    ("bits", "roundoff", "match"),
+    [
+        (0, 0.5, "bits: 0"),
+        (53, 0.5, "bits: 53"),
+        (24, -1.0, "unit_roundoff: -1.0"),
+        (24, math.nan, "unit_roundoff: nan"),
+    ],
+)
+def test_accumulators_that_are_none_are_refused(bits, roundoff, match):
+    with pytest.raises(ValueError, match=match):
+        Accumulator(bits, roundoff)

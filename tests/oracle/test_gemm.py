@@ -330,12 +330,14 @@ class TestEpilogue:
         a, b = pair("exact", 0)
         with pytest.raises(ValueError, match=r"bias: shape \(5,\); allowed is \(4,\)"):
             gemm(a, b, bias=np.zeros(5))
-        with pytest.raises(ValueError, match=r"addend: 0.1; allowed are numbers that float32"):
+        with pytest.raises(ValueError, match=r"bias: 0.1; allowed are numbers that float32"):
             gemm(a, b, bias=np.full(4, 0.1))
-        with pytest.raises(ValueError, match=r"factor: 0.3"):
+        with pytest.raises(TypeError, match=r"bias: list"):
+            gemm(a, b, bias=[0.0] * 4)
+        with pytest.raises(ValueError, match=r"alpha: 0.3"):
             gemm(a, b, alpha=0.3)
-        with pytest.raises(ValueError, match=r"splits: a part begins at column 40; allowed are multiples of 32"):
-            gemm(a, b, splits=SplitK(40, "bfloat16"))
+        with pytest.raises(ValueError, match=r"alpha: shape \(4,\); allowed is \(\), a number"):
+            gemm(a, b, alpha=torch.ones(4))
         with pytest.raises(ValueError, match="size: 0"):
             SplitK(0)
         with pytest.raises(ValueError, match="'int8'"):
@@ -349,7 +351,7 @@ class TestSplitK:
         parts = [left[:, s : s + size] @ right[:, s : s + size].T for s in starts]
         return [round_to(part, dtype_name).value.astype(np.float32) for part in parts]
 
-    @given(seeds, st.sampled_from(["bfloat16", "float16"]), st.sampled_from([32, 64, 96]))
+    @given(seeds, st.sampled_from(["bfloat16", "float16"]), st.sampled_from([32, 64, 96, 40, 16, 7]))
     def test_narrow_partials_change_the_answer(self, seed, dtype_name, size):
         a, b = pair("exact", seed, k=224)
         expected = gemm(a, b, splits=SplitK(size, dtype_name))

@@ -22,11 +22,11 @@ from fp4guard.formats import (
     round_to,
     unpack,
 )
-from fp4guard.oracle import REGIMES, gemm, generate
+from fp4guard.oracle import FP8_HOPPER, FP32, REGIMES, gemm, generate
 
 CERTIFIED = [name for name, regime in REGIMES.items() if regime.certified]
 DTYPES = ["float32", "bfloat16", "float16"]
-DENSE = [*DTYPES, "e4m3", "e5m2"]
+DENSE = list(generate.DENSE)
 PRECISION = {"bfloat16": 8, "float16": 11}
 
 seeds = st.integers(0, 2**32 - 1)
@@ -40,10 +40,10 @@ def halfway(values, dtype_name):
     return np.abs(significand) * 2.0 ** (PRECISION[dtype_name] + 1) % 2 == 1
 
 
-def operand(kind, regime, count, k, rng):
+def operand(kind, regime, count, k, rng, accumulator=FP32):
     if kind in BLOCK_FORMATS:
-        return generate.blocks(regime, count, k, rng, BLOCK_FORMATS[kind])
-    return generate.dense(regime, (count, k), kind, rng)
+        return generate.blocks(regime, count, k, rng, BLOCK_FORMATS[kind], accumulator)
+    return generate.dense(regime, (count, k), kind, rng, accumulator)
 
 
 @given(seeds, st.sampled_from(CERTIFIED), rows, rows, lengths, *[st.sampled_from([*BLOCK_FORMATS, *DENSE])] * 2)
@@ -52,6 +52,25 @@ def test_any_two_operands_of_a_certified_regime_are_certified(seed, regime, m, n
     expected = gemm(operand(left, regime, m, k, rng), operand(right, regime, n, k, rng))
     assert expected.certified.all()
     assert not expected.unconstrained.any()
+
+
+@given(
+    seeds, st.sampled_from(CERTIFIED), st.sampled_from([1, 33, 64]), *[st.sampled_from([*BLOCK_FORMATS, *DENSE])] * 2
+)
+def test_of_a_narrow_accumulator_too(seed, regime, k, left, right):
+    rng = np.random.default_rng(seed)
+    a, b = (operand(kind, regime, 5, k, rng, FP8_HOPPER) for kind in (left, right))
+    assert gemm(a, b, FP8_HOPPER).certified.all()
+
+
+@pytest.mark.parametrize("kind", ["mxfp4", "e4m3"])
+def test_float32s_operands_are_too_much_for_a_narrow_accumulator(kind):
+    rng = np.random.default_rng(0)
+    for accumulator, certified in ((FP32, False), (FP8_HOPPER, True)):
+        a, b = (operand(kind, "exact", 5, 2048, rng, accumulator) for _ in range(2))
+        assert gemm(a, b, FP8_HOPPER).certified.any() == certified
+    with pytest.raises(ValueError, match="k: 4128; certified regimes of this kind allow up to 4096 in 14 bits"):
+        generate.blocks("exact", 1, 4128, rng, accumulator=FP8_HOPPER)
 
 
 @pytest.mark.parametrize("fmt", [MXFP4, NVFP4], ids=lambda fmt: fmt.name)
@@ -272,6 +291,8 @@ class TestQuantizable:
         (lambda rng: generate.blocks("exact", -1, 32, rng), "rows"),
         (lambda rng: generate.dense("exact", (), "float32", rng), "at least one axis"),
         (lambda rng: generate.dense("exact", (1,), "float64", rng), "'float64'; allowed are"),
+        (lambda rng: generate.dense("exact", (1,), "e2m1", rng), "'e2m1'; allowed are"),
+        (lambda rng: generate.dense("exact", (1,), "e8m0", rng), "'e8m0'; allowed are"),
         (lambda rng: generate.quantizable("exact", (1,), "e4m3", rng), "'e4m3'; allowed are float32"),
     ],
 )

@@ -231,6 +231,12 @@ class TestEnclosures:
         assert (expected.unconstrained & ~expected.nan)[:, 0].tolist() == [False, True, True, False]
         assert expected.certified[3].all()
 
+    def test_a_partial_sum_of_other_values_in_the_interval_may_be_flushed(self):
+        # 1 - 2 + 1 cannot be subnormal, in units of 2^-126; 1 - 1.5 is, and becomes 0.
+        a = within(np.array([[1.0, -2.0, 1.0]]), np.array([[0.0, 0.5, 0.0]]))
+        expected = gemm(a, np.full((1, 3), 2.0**-126))
+        assert expected.high >= 2.0**-126
+
     def test_the_width_is_the_intervals_times_the_other_operand(self):
         a = within(np.ones((1, 32)), 2.0**-8)
         expected = gemm(a, np.full((1, 32), 0.5), FP32_TRUNCATING)

@@ -143,3 +143,18 @@ class TestQuantizeNVFP4:
         g = float(nvfp4.FAST.global_scale(np.float32(96)))
         expected = quantize_nvfp4(values, nvfp4.FAST, g)
         assert wrong(nvfp4.quantize(values, nvfp4.EXACT, g).codes, expected.codes) > 0
+
+
+def test_stochastic_rounding_is_checked_with_the_words_that_the_kernel_drew():
+    values = values_of("wild", (8, 64))
+    values = np.where(np.isfinite(values), values, np.float32(1))
+    words = np.random.default_rng(1).integers(0, 1 << 32, values.shape, np.uint32)
+    policy, nv_policy = (kind(rounding=Rounding.STOCHASTIC) for kind in (mx.MXPolicy, nvfp4.NVPolicy))
+    matrix = mx.quantize(values, policy, random=words)
+    assert wrong(matrix.codes, quantize_mx(values, policy, random=words).codes) == 0
+    assert wrong(matrix.codes, requantize_mx(values, matrix.scales, policy, random=words)) == 0
+    assert wrong(matrix.codes, quantize_mx(values, policy, random=words[::-1].copy()).codes) > 0
+    values = np.random.default_rng(0).normal(size=(8, 64)).astype(np.float32)
+    matrix = nvfp4.quantize(values, nvfp4.FAST, 64.0, nv_policy, random=words)
+    assert wrong(matrix.codes, quantize_nvfp4(values, nvfp4.FAST, 64.0, nv_policy, random=words).codes) == 0
+    assert wrong(matrix.codes, requantize_nvfp4(values, matrix.scales, nvfp4.FAST, 64.0, nv_policy, random=words)) == 0

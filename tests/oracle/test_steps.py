@@ -249,6 +249,11 @@ class TestTotal:
         assert total.value[:2].tolist() == [np.inf, -np.inf]
         assert total.certified[:4].all()
 
+    def test_a_partial_sum_may_be_flushed(self):
+        least = 2.0**-126
+        total = steps.total(exactly(np.array([[least, -1.5 * least, least]])), axis=1)
+        assert total.low <= 0.5 * least < least <= total.high  # (1 - 1.5 -> 0) + 1
+
 
 class TestNanAndInf:
     def test_ieee(self):

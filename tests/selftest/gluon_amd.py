@@ -7,7 +7,7 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.amd import AMDMFMALayout, cdna4
 
 from fp4guard import oracle
-from fp4guard.memory.layouts import PADDED_ROWS
+from fp4guard.memory.layouts import PADDED_ROWS, Layout
 
 ARCH = "gfx950"
 
@@ -304,6 +304,76 @@ def copy_pointers_through_shared_unmasked(x, out, n, BLOCK: gl.constexpr):
     cdna4.buffer_store(held.load(LINE), out, i, mask=i < n)
 
 
+def summing(mem, kernel, n=300, BLOCK=256):
+    x, out = mem.integers("values", (n,), 1, 99).float(), mem.output("out", (2,), torch.float32)
+    x = mem.input("x", x)
+    kernel[(2,)](x, out, n, BLOCK=BLOCK)
+    mem.expect(out, torch.nn.functional.pad(x, (0, 2 * BLOCK - n)).reshape(2, BLOCK).sum(1))
+
+
+@gluon.jit
+def add_up(x, out, n, BLOCK: gl.constexpr):
+    i = gl.program_id(0) * BLOCK + gl.arange(0, BLOCK, layout=LINE)
+    held = gl.allocate_shared_memory(gl.float32, [BLOCK], FLAT)
+    cdna4.async_copy.buffer_load_to_shared(held, x, i, mask=i < n, other=0.0)
+    cdna4.async_copy.commit_group()
+    cdna4.async_copy.wait_group(0)
+    gl.store(out + gl.program_id(0), gl.sum(held.load(LINE), axis=0))
+
+
+@gluon.jit
+def add_up_undefined(x, out, n, BLOCK: gl.constexpr):
+    i = gl.program_id(0) * BLOCK + gl.arange(0, BLOCK, layout=LINE)
+    held = gl.allocate_shared_memory(gl.float32, [BLOCK], FLAT)
+    cdna4.async_copy.buffer_load_to_shared(held, x, i, mask=i < n)  # wrong: sum over what a copy left out
+    cdna4.async_copy.commit_group()
+    cdna4.async_copy.wait_group(0)
+    gl.store(out + gl.program_id(0), gl.sum(held.load(LINE), axis=0))
+
+
+# Offsets of buffer operations: bytes, in 31 bits, from the base on
+
+
+def copying_far_rows(mem, kernel, rows=3, n=100):
+    x = mem.tensor("x", (rows, n), torch.float32, (Layout("rows far apart", row_gap=(1 << 28) - n),))
+    out = mem.output("out", (rows, n), torch.float32)
+    kernel[(rows,)](x, out, n, x.stride(0), BLOCK=256)
+    mem.expect(out, x)
+
+
+@gluon.jit
+def copy_far_row(x, out, n, stride, BLOCK: gl.constexpr):
+    row, i = gl.program_id(0), gl.arange(0, BLOCK, layout=LINE)
+    value = cdna4.buffer_load(x + row.to(gl.int64) * stride, i, mask=i < n, other=0.0)
+    cdna4.buffer_store(value, out, row * n + i, mask=i < n)
+
+
+@gluon.jit
+def copy_far_row_by_offsets(x, out, n, stride, BLOCK: gl.constexpr):
+    row, i = gl.program_id(0), gl.arange(0, BLOCK, layout=LINE)
+    value = cdna4.buffer_load(x, row * stride + i, mask=i < n, other=0.0)  # wrong: buffer offset of 2 GiB
+    cdna4.buffer_store(value, out, row * n + i, mask=i < n)
+
+
+def turning(mem, kernel, n=100):
+    x, out = mem.tensor("x", (n,), torch.float32), mem.output("out", (n,), torch.float32)
+    kernel[(1,)](x, out, n, BLOCK=256)
+    mem.expect(out, x.flip(0))
+
+
+@gluon.jit
+def turn(x, out, n, BLOCK: gl.constexpr):
+    i = gl.arange(0, BLOCK, layout=LINE)
+    cdna4.buffer_store(cdna4.buffer_load(x, n - 1 - i, mask=i < n, other=0.0), out, i, mask=i < n)
+
+
+@gluon.jit
+def turn_from_the_end(x, out, n, BLOCK: gl.constexpr):
+    i = gl.arange(0, BLOCK, layout=LINE)
+    value = cdna4.buffer_load(x + (n - 1), -i, mask=i < n, other=0.0)  # wrong: buffer offset before the base
+    cdna4.buffer_store(value, out, i, mask=i < n)
+
+
 PAIRS = [
     ("buffer_store past the row", copying_rows, copy_chunk_past_the_row, copy_chunk, "oob-write", "out",
      "race", "wrong-value"),
@@ -320,4 +390,8 @@ PAIRS = [
     ("buffer_load_to_shared past the end", copying, copy_through_shared_unmasked, copy_through_shared, "oob-read", "x"),
     ("global_load_to_shared past the end", copying, copy_pointers_through_shared_unmasked, copy_through_shared,
      "oob-read", "x"),
+    ("sum over what a copy left out", summing, add_up_undefined, add_up, "undefined-lane", "x"),
+    ("buffer offset of 2 GiB", copying_far_rows, copy_far_row_by_offsets, copy_far_row, "int-overflow", "x",
+     "poison-dependent"),
+    ("buffer offset before the base", turning, turn_from_the_end, turn, "int-overflow", "x", "poison-dependent"),
 ]  # fmt: skip

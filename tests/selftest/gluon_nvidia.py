@@ -153,33 +153,6 @@ def add_what_is_nowhere(x, y, out, n, BLOCK: gl.constexpr):
     gl.store(out + i, other + value, mask=i < n)
 
 
-def summing(mem, kernel, n=300, BLOCK=128):
-    x, out = mem.integers("values", (n,), 1, 99).float(), mem.output("out", (3,), torch.float32)
-    x = mem.input("x", x)
-    kernel[(3,)](x, out, n, BLOCK=BLOCK)
-    mem.expect(out, torch.nn.functional.pad(x, (0, 3 * BLOCK - n)).reshape(3, BLOCK).sum(1))
-
-
-@gluon.jit
-def add_up(x, out, n, BLOCK: gl.constexpr):
-    i = gl.program_id(0) * BLOCK + gl.arange(0, BLOCK, layout=LINE)
-    held = gl.allocate_shared_memory(gl.float32, [BLOCK], FLAT)
-    async_load(held, x + i, mask=i < n)
-    async_copy.commit_group()
-    async_copy.wait_group(0)
-    gl.store(out + gl.program_id(0), gl.sum(gl.where(i < n, held.load(LINE), 0.0), axis=0))
-
-
-@gluon.jit
-def add_up_undefined(x, out, n, BLOCK: gl.constexpr):
-    i = gl.program_id(0) * BLOCK + gl.arange(0, BLOCK, layout=LINE)
-    held = gl.allocate_shared_memory(gl.float32, [BLOCK], FLAT)
-    async_load(held, x + i, mask=i < n)  # wrong: sum over what a copy left out
-    async_copy.commit_group()
-    async_copy.wait_group(0)
-    gl.store(out + gl.program_id(0), gl.sum(held.load(LINE), axis=0))
-
-
 # Blocks by descriptors
 
 
@@ -230,7 +203,6 @@ PAIRS = [
     ("copy to shared memory past the end", adding, add_unmasked, add, "oob-read", "x"),
     ("part of shared memory that nobody wrote", adding, add_what_is_nowhere, add, "uninitialized-read",
      "held (shared memory)"),
-    ("sum over what a copy left out", summing, add_up_undefined, add_up, "undefined-lane", "x"),
     ("descriptor of more rows than there are", copying_blocks, copy_block_of_more_rows, copy_block, "oob-write", "out",
      "oob-read"),
 ]  # fmt: skip

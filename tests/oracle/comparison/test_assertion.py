@@ -43,6 +43,19 @@ def test_others_are_refused(actual, match):
         assert_matches(actual, oracle.gemm(A, B))
 
 
+@pytest.mark.parametrize(
+    ("expected", "match"),
+    [
+        (torch.zeros(33, 40), "expected: Tensor; allowed are Expected .of exact values: oracle.exactly"),
+        (oracle.quantize_mx(torch.ones(1, 32)), "expected: Quantized; .*its .codes or its .scales"),
+        (None, "expected: NoneType"),
+    ],
+)
+def test_what_says_nothing_about_bits_is_refused(expected, match):
+    with pytest.raises(TypeError, match=match):
+        assert_matches(torch.zeros(33, 40), expected)
+
+
 def test_codes_have_one_byte():
     with pytest.raises(TypeError, match="types of one byte"):
         assert_matches(torch.zeros(1, 32), oracle.quantize_mx(torch.ones(1, 32)).codes)

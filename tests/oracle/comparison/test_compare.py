@@ -205,6 +205,12 @@ def test_a_nan_is_the_greatest_difference():
     assert "NaN on one side only" in str(mismatch)
 
 
+def test_a_nan_that_is_first_and_worst_is_told_once():
+    mismatch = compare(np.array([np.nan, 0], np.float32).view(np.uint32), "float32", exactly(np.zeros(2)))
+    assert "Greatest difference: NaN on one side only" in str(mismatch)
+    assert "First difference" not in str(mismatch)
+
+
 def test_signed_bits_and_scalars_are_fine():
     assert compare(np.array(-1.0, np.float32).view(np.int32), "float32", exactly(np.array(-1.0))) is None
     mismatch = compare(np.array(0, np.uint32), "float32", exactly(np.array(-1.0)))

@@ -93,6 +93,46 @@ def test_an_offset_that_wraps(amd):
 
 
 @gluon.jit
+def reached(x, out, first, n, FROM: gl.constexpr, B: gl.constexpr):
+    """Elements of x from first on, told by their distance to element FROM."""
+    i = gl.arange(0, B, layout=LINE)
+    cdna4.buffer_store(cdna4.buffer_load(x + FROM, first - FROM + i, mask=i < n, other=0), out, i, mask=i < n)
+
+
+def test_an_offset_beyond_what_a_buffer_reaches(amd):
+    """It counts bytes in 31 bits; what is further than 2^31 - 2 of them is not loaded, though it is there."""
+    far = Layout("far rows", row_gap=(1 << 30) - 4)  # of 2-byte elements: the second row starts at 2^31
+    for first, n, lanes in (((1 << 30) - 1, 1, 1), (1 << 30, 2, 2), (0, 4, 0)):
+        run = amd()
+        x = run.place(torch.arange(8, dtype=torch.int16).reshape(2, 4), far)
+        run.launch(reached, (1,), x, run.empty((n,), torch.int16), first, n, 0, 256)
+        kinds = {kind: incident.lanes for (kind, _), incident in run.incidents().items()}
+        assert kinds == ({"int-overflow": lanes} if lanes else {})
+
+
+def test_the_last_element_that_a_buffer_reaches(amd):
+    run = amd()
+    x = run.place(torch.arange(8, dtype=torch.uint8).reshape(2, 4), Layout("far rows", row_gap=(1 << 31) - 8))
+    out = run.empty((4,), torch.uint8)
+    run.launch(reached, (1,), x, out, (1 << 31) - 4, 4, 0, 256)  # the last two are at 2^31 - 2 and 2^31 - 1
+    assert out[:2].tolist() == [4, 5]
+    (incident,) = run.incidents().values()
+    assert (incident.kind, incident.lanes) == ("int-overflow", 2)
+
+
+def test_an_offset_before_the_base_but_in_the_tensor(amd):
+    """It is a large one, without a sign: not loaded. One before the tensor is outside of it first of all."""
+    run = amd()
+    x = run.place(torch.arange(100))
+    run.launch(reached, (1,), x, run.empty((20,), torch.int64), 5, 20, 10, 256)
+    (incident,) = run.incidents().values()
+    assert (incident.kind, incident.lanes) == ("int-overflow", 5)
+    run = amd()
+    run.launch(reached, (1,), run.place(torch.arange(100)), run.empty((5,), torch.int64), -5, 5, 10, 256)
+    assert set(run.incidents()) == {("oob-read", "x")}
+
+
+@gluon.jit
 def update(x, counts, old, n, KIND: gl.constexpr, B: gl.constexpr):
     i = gl.arange(0, B, layout=LINE)
     value = cdna4.buffer_load(x, i, mask=i < n, other=0)

@@ -7,10 +7,12 @@ import torch
 import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.amd.gfx1250 import tdm
+from triton.experimental.gluon.language.amd.gfx1250 import async_copy, tdm
 
 VERSION = tuple(int(n) for n in triton.__version__.split(".")[:2])
 PLANE = gl.constexpr(gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0]))
+LINE = gl.constexpr(gl.BlockedLayout([4], [32], [4], [0]))
+FLAT = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [0]))
 ROWS = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [1, 0]))
 
 pytestmark = pytest.mark.skipif(VERSION < (3, 7), reason="another syntax")
@@ -79,3 +81,24 @@ def test_a_descriptor_that_is_moved_keeps_its_bounds(new_run, clamp, bounds):
         return
     (incident,) = run.incidents().values()
     assert (incident.kind, incident.lanes, incident.low) == ("oob-read", 24 * 32, 40 * 32 * 2)
+
+
+@gluon.jit
+def stored_from_shared(x, out, n, B: gl.constexpr):
+    i = gl.program_id(0) * B + gl.arange(0, B, layout=LINE)
+    held = gl.allocate_shared_memory(gl.float32, [B], FLAT, gl.load(x + i, mask=i < n))
+    async_copy.shared_to_global(out + i, held, mask=i < n)
+    async_copy.commit_group()
+    async_copy.wait_group(0)
+
+
+def test_a_copy_from_shared_memory(new_run):
+    run = new_run(arch="gfx1250")
+    x, out = torch.randn(300), run.empty((300,))
+    run.launch(stored_from_shared, (2,), run.place(x), out, 300, 256)
+    assert torch.equal(out, x)
+    run = new_run(arch="gfx1250")
+    run.launch(stored_from_shared, (2,), run.place(x), run.empty((299,)), 300, 256)
+    (incident,) = run.incidents("oob-write").values()
+    assert (incident.region.name, incident.lanes) == ("out", 1)
+    assert incident.site.location.source == "async_copy.shared_to_global(out + i, held, mask=i < n)"

@@ -8,6 +8,7 @@ import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia import blackwell
+from triton.experimental.gluon.language.nvidia.ampere import async_copy
 from triton.experimental.gluon.language.nvidia.blackwell import TensorMemoryLayout
 from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
@@ -26,9 +27,11 @@ PLANE = gl.constexpr(gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0]))
 LINE = gl.constexpr(gl.BlockedLayout([1], [32], [4], [0]))
 HALVES, SINGLES = gl.constexpr(gl.NVMMASharedLayout(64, 16, 2)), gl.constexpr(gl.NVMMASharedLayout(128, 32, 2))
 
+FLAT = gl.constexpr(gl.SwizzledSharedLayout(1, 1, 1, [0]))
 BYTES = gl.constexpr(gl.NVMMASharedLayout(64, 8, 2))
 
 # What has another name before Triton 3.8.
+async_load = getattr(async_copy, "async_load", None) or async_copy.async_copy_global_to_shared
 tma_load = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 tma_store = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
 
@@ -80,6 +83,25 @@ def test_wgmma_of_tf32(new_run):
     inputs = [run.place(x, name=n) for x, n in ((a, "a"), (b, "b"), (torch.zeros(64, 32), "c"))]
     run.launch(multiply, (1,), *inputs, out, 1, 32, gl.float32, SINGLES.value, 0)
     assert torch.equal(out, torch.full((64, 32), 32.0))
+
+
+@gluon.jit
+def copied(x, out, n, B: gl.constexpr):
+    i = gl.program_id(0) * B + gl.arange(0, B, layout=LINE)
+    held = gl.allocate_shared_memory(gl.float32, [B], FLAT, gl.full([B], 7.0, gl.float32, LINE))
+    async_load(held, x + i, mask=i < n)
+    async_copy.commit_group()
+    async_copy.wait_group(0)
+    gl.store(out + i, held.load(LINE))
+
+
+def test_a_copy_writes_zeros_where_its_mask_is_off(new_run):
+    """Cp.async from no bytes: seen on an H200, and what products of a tile that is not full rely on."""
+    run = new_run()
+    x, out = torch.randn(300), run.empty((512,))
+    run.launch(copied, (4,), run.place(x), out, 300, 128)
+    assert torch.equal(out, torch.nn.functional.pad(x, (0, 212)))
+    assert not run.incidents()
 
 
 @gluon.jit

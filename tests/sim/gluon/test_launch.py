@@ -8,8 +8,10 @@ import torch
 import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.amd import cdna4
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared
 
-from fp4guard import UnsupportedError
+from fp4guard import UnsupportedError, UsageError
 from fp4guard.bench import gluon as bench
 from fp4guard.bench import sides
 from fp4guard.bench.rows import Row, _add, _matmul, _paged_gather, _softmax
@@ -103,8 +105,33 @@ def test_an_error_of_tritons_own_is_the_launchers(new_run):
     """A layout for warps of 32 on a GPU whose have 64."""
     run = new_run(arch="gfx950")
     x = run.place(torch.zeros(512))
-    with pytest.raises(Exception, match=r"(?i)threads.?per.?warp|parsing"):
+    with pytest.raises(Exception, match=r"compiling add for gfx950"):
         run.launch(add, (1,), x, x, x, 512, BLOCK=512, LAYOUT=gl.BlockedLayout([1], [32], [4], [0]))
+
+
+@gluon.jit
+def add_on_cdna(x, out, B: gl.constexpr, LAYOUT: gl.constexpr):
+    i = gl.arange(0, B, layout=LAYOUT)
+    cdna4.buffer_store(cdna4.buffer_load(x, i) + 1, out, i)
+
+
+@gluon.jit
+def add_behind_a_fence(x, out, B: gl.constexpr, LAYOUT: gl.constexpr):
+    i = gl.arange(0, B, layout=LAYOUT)
+    fence_async_shared()
+    gl.store(out + i, gl.load(x + i) + 1)
+
+
+@pytest.mark.parametrize(("kernel", "arch", "op", "allowed"), [
+    (add_on_cdna, "sm_90", "amdg.buffer_load", "gfx942, gfx950"),
+    (add_behind_a_fence, "gfx950", "ttng.fence_async_shared", "sm_80, sm_89"),
+])  # fmt: skip
+def test_a_kernel_for_the_other_vendors_gpus_is_refused(new_run, kernel, arch, op, allowed):
+    run = new_run(arch=arch)
+    layout = gl.BlockedLayout([1], [WARPS[arch]], [4], [0])
+    told = rf"arch='{arch}': {op} at .*test_launch.py:\d+:\d+ is for .*; allowed are {allowed}"
+    with pytest.raises(UsageError, match=told):
+        run.launch(kernel, (1,), run.place(torch.zeros(256)), run.empty((256,)), 256, layout)
 
 
 @gluon.jit
