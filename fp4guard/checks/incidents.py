@@ -61,7 +61,11 @@ def _headline(incident: Incident) -> str:
     if incident.kind == "race":
         return f"{subject} for `{region.name}` with {_opponent(incident)}"
     if incident.kind == "int-overflow":
-        return f"{subject} `{region.name}` at an offset that overflowed its integer type"
+        buffers = incident.site.operation.name.startswith("amdg.buffer_")
+        what = (
+            "is outside of the 2^31 bytes that a buffer operation reaches" if buffers else "overflowed its integer type"
+        )
+        return f"{subject} `{region.name}` at an offset that {what}"
     if incident.kind == "uninitialized-read":
         return f"{subject} `{region.name}` where nothing was written"
     assert incident.low is not None

@@ -15,6 +15,7 @@ WRITES = (
     "tt.descriptor_scatter",
     "tt.descriptor_reduce",
     "tt.call",
+    "amdg.async_copy_local_to_global",
     "amdg.async_tdm_copy_local_to_global",
     "amdg.buffer_store",
     "amdg.buffer_atomic_rmw",

@@ -20,7 +20,7 @@ from .ops import EFFECTS, NO_OPS, RULES
 from .ops.atomics import ATOMICS
 from .ops.convert import constant
 from .ops.descriptors import block_of
-from .overflow import WideArithmetic
+from .overflow import WideArithmetic, within_reach
 from .trace import Site
 
 #: The operations that end a block and pass values on.
@@ -138,7 +138,8 @@ class _Lowering:
     def _pure(self, op: Operation) -> Step:
         function = RULES[op.name](op)
         if op.name == "tt.addptr":
-            return self._wide.moved(op, function) or _bind(function, op)
+            step = self._wide.moved(op, function) or _bind(function, op)
+            return within_reach(op, step) if "reach" in op.attributes else step
         return self._with_wide(op, _bind(function, op))
 
     def _effect(self, op: Operation) -> Step:
@@ -256,11 +257,11 @@ def _accessed(op: Operation) -> Any:
 
 
 def _mark_used(operations: list[Operation]) -> None:
-    """Atomics whose result no one reads are told so: they are cheaper."""
+    """Operations that depend on whether their result is read are told so: atomics are cheaper when it is not."""
     read = {value for op in operations for value in op.operands}
     read |= {value for op in operations for _, passed in op.successors for value in passed}
     for op in operations:
-        if op.name in ATOMICS:
+        if op.name in (*ATOMICS, "amdg.arrive_barrier"):
             op.attributes["used"] = op.result in read
 
 

@@ -5,6 +5,8 @@ the type, nothing can have wrapped, and bounds cost no more than a few Python in
 the exact values computed, 64 bits wide. Where a pointer is moved by an offset that wrapped, the lane's address is
 marked (see `addresses`), and the access that uses it reports the overflow: lanes that are masked off, and numbers that
 never become an address, report nothing.
+
+AMD's buffer operations have narrower offsets than pointers: bytes, in 31 bits. Beyond that a lane is marked too.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ttir import Operation, Value
+from ..ttir import Operation, Type, Value
 from .addresses import OVERFLOWED
 from .control import Step
 from .dataflow import COMPUTES, Dataflow
-from .elements import Array
+from .elements import Array, element_of
 from .machine import Machine
 
 
@@ -117,6 +119,30 @@ class WideArithmetic:
         if value.type.element == "i1":  # the condition of a select
             return lambda m: Bounds(0, 1)
         return lambda m: _bounds_of(m.slots[index])
+
+
+def within_reach(op: Operation, step: Step) -> Step:
+    """A tt.addptr that has to stay within so many bytes of its pointer, all of the element: other lanes are marked.
+    One that leads out of the tensor on the near side is left to the access, which says so.
+    """
+    pointer, offset, out = op.operands[0].index, op.operands[1].index, op.result.index
+    width, reach = element_of(Type(op.operands[0].type.pointee or "")).width, op.attributes["reach"]
+    most = reach // width - 1
+
+    def checked(m: Machine) -> None:
+        step(m)
+        given, base = m.slots[offset], m.slots[pointer]
+        region, start = m.region_at(base)
+        if region is None:
+            return
+        first = start + region.first
+        if base.size == 1 and base.item() == first and region.last - region.first <= reach:
+            return  # what is too far is not in the tensor
+        beyond = (given > most) | ((given < 0) & (m.slots[out] >= first))
+        if beyond.any():
+            m.slots[out] = np.where(beyond, m.slots[out] | OVERFLOWED, m.slots[out])
+
+    return checked
 
 
 def _computed(

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import triton
 from triton._C.libtriton import ir as triton_ir
+from triton.backends import backends
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
@@ -50,6 +51,10 @@ class Arch:
             return GPUTarget("cuda", int(self.name[3:]), 32)
         # CDNA and GCN (gfx9...) run waves of 64, RDNA and gfx1250 waves of 32.
         return GPUTarget("hip", self.name, 64 if self.name.startswith("gfx9") else 32)
+
+
+#: One architecture of each of Triton's backends that are installed.
+_OF_EACH_VENDOR = tuple(Arch(name) for vendor, name in (("nvidia", "sm_90"), ("amd", "gfx950")) if vendor in backends)
 
 
 def parse_arch(name: str) -> Arch:
@@ -206,7 +211,9 @@ def _compile(
     found = _backend(arch)
     context = triton_ir.context()
     triton_ir.load_dialects(context)
-    found.backend.load_dialects(context)
+    for backend in {arch, *_OF_EACH_VENDOR}:
+        # All vendors': an operation of a dialect that is not there would end the process.
+        _backend(backend).backend.load_dialects(context)
     with warnings.catch_warnings():
         # Triton 3.9 announces a changed default of FP fusion, which has no meaning before the GPU's own passes.
         warnings.filterwarnings("ignore", message="TRITON_DEFAULT_FP_FUSION")
@@ -214,21 +221,41 @@ def _compile(
             found.backend, {**kwargs, **options, **_OPTIONS}, bound, specialization, options
         )
         source = _source_class(kernel)(kernel, signature, constexprs, attrs)
-        module = source.make_ir(
-            found.target,
-            options,
-            found.backend.get_codegen_implementation(options),
-            found.backend.get_module_map(),
-            context,
-        )
-        capability = (found.target.arch,) if found.target.backend == "cuda" else ()
         stage = "ttgir" if kernel.is_gluon() else "ttir"
-        passes = found.backend.gluon_to_ttgir if kernel.is_gluon() else found.backend.make_ttir
-        module = passes(module, {}, options, *capability)
+        try:
+            module = _module(source, found, options, context, stage)
+        except RuntimeError as error:
+            # Triton prints what is wrong and raises no more than that something is. Often it is the architecture: of a
+            # Gluon kernel the layouts fit the warps of one.
+            raise RuntimeError(f"{error}, compiling {kernel.fn.__name__} for {arch.name}") from error
     text = str(module)
+    function = parse_module(text, _FIRST_COLUMN)
+    _check_vendor(function, arch)
     leaves = [leaf for i, name in enumerate(bound) for leaf in _leaves(name, (i,), signature[name])]
     names, paths = zip(*leaves) if leaves else ((), ())
-    return Compiled(kernel.fn.__name__, parse_module(text, _FIRST_COLUMN), names, paths, vars(options), text, stage)
+    return Compiled(kernel.fn.__name__, function, names, paths, vars(options), text, stage)
+
+
+def _module(source: Any, found: _Backend, options: Any, context: Any, stage: str) -> Any:
+    """The module of a kernel, after the passes up to a stage."""
+    backend = found.backend
+    codegen = backend.get_codegen_implementation(options)
+    module = source.make_ir(found.target, options, codegen, backend.get_module_map(), context)
+    capability = (found.target.arch,) if found.target.backend == "cuda" else ()
+    passes = backend.gluon_to_ttgir if stage == "ttgir" else backend.make_ttir
+    return passes(module, {}, options, *capability)
+
+
+def _check_vendor(function: Function, arch: Arch) -> None:
+    """UsageError for a kernel with operations of the other vendor's GPUs, which later passes would stumble over."""
+    foreign = "amdg." if arch.target.backend == "cuda" else "ttng."
+    for op in (op for f in (function, *function.callees.values()) for op in f.operations):
+        if op.name.startswith(foreign):
+            whose = "AMD" if foreign == "amdg." else "NVIDIA"
+            allowed = ", ".join(name for name in ARCHES if name.startswith("gfx" if whose == "AMD" else "sm_"))
+            raise UsageError(
+                f"arch={arch.name!r}: {op.name} at {op.location} is for {whose}'s GPUs; allowed are {allowed}"
+            )
 
 
 def _source_class(kernel: Any) -> Any:

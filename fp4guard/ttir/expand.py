@@ -1,9 +1,9 @@
 """Operations of TTGIR that stand for several simpler ones, spelled out.
 
-AMD's buffer operations take a base and an offset a lane: that is a pointer moved by the offset, and an access through
-it. A copy from global to shared memory is a load and a store into shared memory; it is done where it is issued, so that
-what waits for it has nothing to wait for, and its token is never given a value. A matrix product of operands in shared
-memory loads them first.
+AMD's buffer operations take a base and an offset a lane: that is a pointer moved by the offset, no further than a
+buffer reaches, and an access through it. A copy from global to shared memory is a load and a store into shared memory;
+it is done where it is issued, so that what waits for it has nothing to wait for, and its token is never given a value.
+A matrix product of operands in shared memory loads them first.
 
 What accesses global memory keeps its name, with the operands of `tt.load`, `tt.store` and the atomics.
 """
@@ -14,18 +14,28 @@ from collections.abc import Callable, Sequence
 
 from .ir import Function, Operation, Region, Type, Value
 
+#: How far from its base a buffer operation reaches, in bytes: the size that Triton gives the buffer. Offsets are bytes,
+#: 32 bits without sign; what lies further, as a negative offset does, is neither loaded nor stored by the hardware.
+_BUFFER_REACH = 2**31 - 2
 
-def expand(kernel: Function) -> None:
-    """Spell out the operations of a kernel and of the functions that it calls, in place."""
-    expander = _Expander(kernel.value_count)
+
+def expand(kernel: Function, zero_fill: bool) -> None:
+    """Spell out the operations of a kernel and of the functions that it calls, in place.
+
+    With `zero_fill`, a copy to shared memory writes zeros where its mask is off. That is what Triton makes of it on
+    NVIDIA's GPUs: cp.async with a source of no bytes (PTX ISA: the remaining bytes of the destination are zeros). AMD's
+    leave there what was there, or not, by the instruction.
+    """
+    expander = _Expander(kernel.value_count, zero_fill)
     for function in (kernel, *kernel.callees.values()):
         expander.rewrite(function.body)
     kernel.value_count = expander.count
 
 
 class _Expander:
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, zero_fill: bool) -> None:
         self.count = count
+        self._zero_fill = zero_fill
         self._maps: dict[Value, Operation] = {}
 
     def rewrite(self, region: Region) -> None:
@@ -50,7 +60,7 @@ class _Expander:
         everywhere, moved = self._new(type_), self._new(type_)
         return [
             Operation("tt.splat", (base,), (everywhere,), op.location),
-            Operation("tt.addptr", (everywhere, offsets), (moved,), op.location),
+            Operation("tt.addptr", (everywhere, offsets), (moved,), op.location, {"reach": _BUFFER_REACH}),
         ], moved
 
     def buffer_load(self, op: Operation) -> list[Operation]:
@@ -89,12 +99,24 @@ class _Expander:
         return self._copied(op, address, target)
 
     def _copied(self, op: Operation, address: Value, target: Value) -> list[Operation]:
-        value = self._new(Type(address.type.pointee or "", address.type.shape, None, address.type.layout))
+        type_ = Type(address.type.pointee or "", address.type.shape, None, address.type.layout)
+        value, steps = self._new(type_), []
         lanes = (*_named(op, "mask"), *_named(op, "other"))
+        if self._zero_fill and len(lanes) == 1:
+            zero = self._new(type_)
+            steps.append(Operation("arith.constant", (), (zero,), op.location, {"value": "dense<0>"}))
+            lanes = (*lanes, zero)
         return [
+            *steps,
             _access(op, (address, *lanes), (value,)),
             Operation("ttg.local_store", (value, target), (), op.location),
         ]
+
+    def async_store(self, op: Operation) -> list[Operation]:
+        """`%shared, %pointers mask %m`."""
+        view, address, *mask = op.operands
+        steps, (value,) = self._loaded(op, (view,))
+        return [*steps, _access(op, (address, value, *mask), ())]
 
     def local_load(self, op: Operation) -> list[Operation]:
         """`%shared token %t`: the token orders what is in order here."""
@@ -160,6 +182,7 @@ def _named(op: Operation, word: str) -> tuple[Value, ...]:
 
 
 _RULES: dict[str, Callable[[_Expander, Operation], list[Operation]]] = {
+    "amdg.async_copy_local_to_global": _Expander.async_store,
     "amdg.async_tdm_copy_global_to_local": _Expander.tdm_copy,
     "amdg.async_tdm_copy_local_to_global": _Expander.tdm_copy,
     "amdg.buffer_atomic_cas": _Expander.buffer_atomic_cas,

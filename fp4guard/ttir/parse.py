@@ -29,6 +29,7 @@ _NAME = re.compile(r'^"?([a-z_]+\.[\w.]+)"?')
 _SYMBOL = re.compile(r'@("(?:[^"\\]|\\.)*"|[\w$.-]+)')
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _INLINE = re.compile(r'constraints = "([^"]*)", packed_element = (\d+) : i32, pure = (\w+)')
+_TARGET = re.compile(r'ttg\.target = "([^"]*)"')
 _SCALED = re.compile(r"%\S+?( scale %\S+?)?, %\S+?( scale %\S+?)?, ")
 
 #: Operations whose printed type is not their result's: how the result's type follows from the operands.
@@ -79,6 +80,8 @@ class _Parser:
         self._at = 0
         self._locations = Locations(text, first_column)
         self._aliases = layout_aliases(text)
+        target = _TARGET.search(text)
+        self._target = target[1] if target else ""
         self._types: dict[str, Type] = {}
         self._scopes: list[dict[str, Value]] = [{}]
         self._count = 0
@@ -89,7 +92,7 @@ class _Parser:
         kernel = next(f for f, at in zip(functions, heads) if not self._lines[at].startswith("tt.func private"))
         kernel.callees = {f.name: f for f in functions if f is not kernel}
         kernel.value_count = self._count
-        expand(kernel)
+        expand(kernel, zero_fill=self._target.startswith("cuda"))
         return kernel
 
     def _function(self, at: int) -> Function:

@@ -65,12 +65,16 @@ RULES: dict[str, Rule] = {
 
 #: Barriers, waits, fences and hints. What they wait for is done where it is issued, so there is nothing to do.
 NO_OPS = (
+    "amdg.async_copy_mbarrier_arrive",
     "amdg.async_tdm_intrinsic_wait",
     "amdg.async_tdm_wait",
     "amdg.async_wait",
     "amdg.cluster_barrier_arrive",
     "amdg.cluster_barrier_wait",
     "amdg.cond_barrier",
+    "amdg.init_barrier",
+    "amdg.tdm_prefetch",
+    "amdg.wait_barrier",
     "amdgpu.memory_counter_wait",
     "amdgpu.sched_barrier",
     "gpu.barrier",

@@ -66,7 +66,8 @@ EFFECTS: dict[str, Effect] = {
     "tt.store": _store,
     "amdg.buffer_load": _load,
     "amdg.buffer_store": _store,
-    # What is left of the copies to shared memory: see `ttir.expand`.
+    # What is left of the copies to and from shared memory: see `ttir.expand`.
+    "amdg.async_copy_local_to_global": _store,
     "amdg.buffer_load_to_local": _load,
     "ttg.async_copy_global_to_local": _load,
 }

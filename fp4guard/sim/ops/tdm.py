@@ -1,4 +1,4 @@
-"""The tensor data mover of gfx1250: descriptors that are moved, and copies of the block where they stand.
+"""The tensor data mover of gfx1250: descriptors that are moved, copies of the block where they stand, its barriers.
 
 A descriptor that is moved keeps its bounds unless it is told to clamp them: what then lies within the bounds and not
 within the tensor is accessed, and found. One whose predicate is 0 copies nothing.
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnsupportedError
 from ...ttir import Operation
 from .. import access, shared
 from ..elements import Array, element_of
@@ -87,7 +88,15 @@ def _store(op: Operation) -> Callable[..., Any]:
     return apply
 
 
+def _arrive(op: Operation) -> Callable[..., Any]:
+    """On a barrier, which is nothing to do. The phase that it gives is not known."""
+    if op.attributes.get("used", True):
+        raise UnsupportedError(f"{op.name} whose result is used", op.location)
+    return lambda m, site, barrier: None
+
+
 EFFECTS: dict[str, Effect] = {
+    "amdg.arrive_barrier": _arrive,
     "amdg.async_tdm_copy_global_to_local": _load,
     "amdg.async_tdm_copy_local_to_global": _store,
     "amdg.update_tensor_descriptor": _update,

@@ -7,7 +7,9 @@ import torch
 import triton
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.language.amd.gfx1250 import async_copy, tdm
+from triton.experimental.gluon.language.amd.gfx1250 import async_copy, mbarrier, tdm
+
+from fp4guard import UnsupportedError
 
 VERSION = tuple(int(n) for n in triton.__version__.split(".")[:2])
 PLANE = gl.constexpr(gl.BlockedLayout([1, 4], [4, 8], [4, 1], [1, 0]))
@@ -102,3 +104,29 @@ def test_a_copy_from_shared_memory(new_run):
     (incident,) = run.incidents("oob-write").values()
     assert (incident.region.name, incident.lanes) == ("out", 1)
     assert incident.site.location.source == "async_copy.shared_to_global(out + i, held, mask=i < n)"
+
+
+@gluon.jit
+def behind_a_barrier(x, out, m, n, USED: gl.constexpr, B: gl.constexpr):
+    source = tdm.make_tensor_descriptor(x, shape=(m, n), strides=(n, 1), block_shape=(B, B), layout=ROWS)
+    tile = gl.allocate_shared_memory(gl.float16, [B, B], ROWS)
+    ready = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
+    mbarrier.init(ready, count=4)
+    phase = mbarrier.arrive(ready, count=1)
+    tdm.async_load(source, [0, 0], tile, mbarrier=ready)
+    mbarrier.wait(ready, phase if USED else 0)
+    i = gl.arange(0, B, layout=gl.SliceLayout(1, PLANE))[:, None]
+    j = gl.arange(0, B, layout=gl.SliceLayout(0, PLANE))[None, :]
+    gl.store(out + i * n + j, tile.load(PLANE), mask=(i < m) & (j < n))
+
+
+@pytest.mark.skipif(VERSION < (3, 9), reason="another syntax")
+def test_barriers(new_run):
+    x = torch.randn(20, 30).half()
+    run = new_run(arch="gfx1250")
+    out = run.empty((20, 30), torch.float16)
+    run.launch(behind_a_barrier, (1,), run.place(x), out, 20, 30, False, B=32)
+    assert torch.equal(out, x)
+    assert not run.incidents()
+    with pytest.raises(UnsupportedError, match=r"amdg\.arrive_barrier whose result is used"):
+        run.launch(behind_a_barrier, (1,), run.place(x, name="y"), out, 20, 30, True, B=32)
