@@ -184,7 +184,13 @@ def ops(as_json: bool) -> int:
 @main.command()
 @click.option("--target", "family", metavar="TARGET", help="Only this included kernel, such as gemm_afp4wfp4.")
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Only this defect or control; may be repeated.")
-@click.option("--max-cases", type=click.IntRange(min=1), default=300, show_default=True, help="Cases for each.")
+@click.option(
+    "--max-cases",
+    type=click.IntRange(min=1),
+    default=2000,
+    show_default=True,
+    help="Cases for a defect; for the controls of a kernel together 300 of them at most.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
 @click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")

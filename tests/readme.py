@@ -1,8 +1,9 @@
 """Keeps the README true: every shown output is what the command above it prints.
 
-    python tests/readme.py [--write]
+    python tests/readme.py [--write] [COMMAND]
 
-An output follows a comment `<!-- output of: COMMAND -->`. Times differ from run to run, and are not compared.
+An output follows a comment `<!-- output of: COMMAND -->`, a table one that says `table of`. Times differ from run to
+run, and are not compared. With a COMMAND, its output alone is looked at.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 _OUTPUT = re.compile(r"<!-- output of: (?P<command>[^\n]*) -->\n```\n(?P<shown>.*?)```\n", re.S)
+_TABLE = re.compile(r"<!-- table of: (?P<command>[^\n]*) -->\n(?P<shown>.*?)<!-- end of the table -->\n", re.S)
 _FILE = re.compile(r"<!-- file: (?P<name>[^\n]*) -->\n```python\n(?P<text>.*?)```\n", re.S)
 _TIME = re.compile(r"\d+(\.\d+)? s\b")
 
-#: Benchmarks print other figures each time.
-_NOT_COMPARED = ("tests/bench_interpreter.py", "fp4guard bench")
+#: Benchmarks print other figures each time; all defects together take a quarter of an hour, and are nightly's.
+_NOT_COMPARED = ("tests/bench_interpreter.py", "fp4guard bench", "--markdown")
 
 
 def outputs() -> list[re.Match[str]]:
-    """Each shown output, in order; `command` and `shown` are its groups."""
-    return list(_OUTPUT.finditer(README.read_text()))
+    """Each shown output and table; `command` and `shown` are its groups."""
+    text = README.read_text()
+    return [*_OUTPUT.finditer(text), *_TABLE.finditer(text)]
 
 
 def run(command: str) -> str:
@@ -46,7 +49,7 @@ def run(command: str) -> str:
         done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False)
         failure = done.stderr.find("AssertionError: ")
         printed = done.stdout.replace(f"{ROOT}/", "") + (done.stderr[failure:] if failure >= 0 else "")
-    prompt = "" if words[0] == "python" else f"$ {command}\n"
+    prompt = "" if words[0] == "python" or "--markdown" in words else f"$ {command}\n"
     return prompt + printed
 
 
@@ -65,14 +68,23 @@ def compared(command: str) -> bool:
     return not any(name in command for name in _NOT_COMPARED)
 
 
+def block(output: re.Match[str], printed: str) -> str:
+    """The README's text for what a command prints now."""
+    if output.re is _TABLE:
+        return f"<!-- table of: {output['command']} -->\n{printed}<!-- end of the table -->\n"
+    return f"<!-- output of: {output['command']} -->\n```\n{printed}```\n"
+
+
 def main() -> None:
+    wanted = [word for word in sys.argv[1:] if word != "--write"]
     text = README.read_text()
     for output in outputs():
+        if wanted and output["command"] not in wanted:
+            continue
         printed = run(output["command"])
         if comparable(printed) != comparable(output["shown"]):
             print(f"not as shown: {output['command']}")
-            block = f"<!-- output of: {output['command']} -->\n```\n{printed}```\n"
-            text = text.replace(output[0], block)
+            text = text.replace(output[0], block(output, printed))
     if "--write" in sys.argv:
         write_atomically(README, text)
     elif text != README.read_text():

@@ -79,7 +79,7 @@ def encode(
     ValueError for a NaN under NanElement.RAISE, values that E8M0 lacks, policies that the format has no answer to
     (NONSATURATING without Inf and NaN, a NaN policy where there is a NaN), and `random` missing, misshapen or unused.
     """
-    values = _as_floats(values)
+    values = as_floats(values)
     policies = Policies(rounding, overflow or fmt.overflow, nan, zero_sign)
     check_policies(fmt, rounding, policies.overflow, nan, random is not None)
     if not fmt.has_sign and (values <= 0).any():
@@ -92,8 +92,11 @@ def encode(
     return _looked_up(fmt, values, policies)
 
 
-def _as_floats(values: ArrayLike) -> NDArray[np.floating]:
-    """float32, or float64 where that is not exact."""
+def as_floats(values: ArrayLike) -> NDArray[np.floating]:
+    """Real numbers as float32, or as float64 where that is not exact.
+
+    Raises TypeError for other types, ValueError for integers that float64 does not hold.
+    """
     values = np.asarray(values)
     if values.dtype == np.float32 or values.dtype == np.float64:
         return values

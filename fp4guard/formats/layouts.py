@@ -102,7 +102,7 @@ class TiledLayout:
         """
         array = np.asarray(array)
         value = np.asarray(fill).astype(array.dtype)
-        if value != fill:
+        if not np.array_equal(value, fill, equal_nan=array.dtype.kind == "f"):
             raise ValueError(f"fill: {fill!r}; allowed is what {array.dtype} holds")
         padded = np.full(self.padded_shape(array.shape), value, array.dtype)
         padded[..., : array.shape[-2], : array.shape[-1]] = array

@@ -70,7 +70,7 @@ def quantize(
     scales = scale_bytes(amax, policy.scale_rule, policy.zero_block, format.element)
     if policy.nan_block is NanBlock.POISON:
         scales[~finite] = e8m0.NAN
-    return _convert(blocks, scales, policy, format, random_blocks(random, axis, format.length))
+    return _convert(blocks, scales, policy, format, random_blocks(random, axis, blocks))
 
 
 def requantize(
@@ -89,7 +89,7 @@ def requantize(
     """
     _require_mx(format)
     blocks = partition(values, axis, format.length)
-    return _convert(blocks, check_scales(scales, blocks), policy, format, random_blocks(random, axis, format.length))
+    return _convert(blocks, check_scales(scales, blocks), policy, format, random_blocks(random, axis, blocks))
 
 
 def scale_byte_scalar(

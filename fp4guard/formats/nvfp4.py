@@ -113,7 +113,8 @@ def quantize(
     multiplies with. A tail block may be short.
 
     Raises TypeError for float64 (the arithmetic is float32's), ValueError for another global scale, and where a NaN or
-    an Inf meets NanBlock.RAISE (a NaN also where it meets NanBlock.IGNORE with NanElement.RAISE).
+    an Inf meets NanBlock.RAISE (a NaN also where it meets NanBlock.IGNORE with NanElement.RAISE, one that FAST or
+    TORCHAO make of 0 and a multiplier of Inf included).
     """
     blocks = _partition(values, axis)
     g = _global_scale(global_scale)
@@ -122,7 +123,7 @@ def quantize(
         scales = codec.encode(E4M3, order.scale(amax, g), Rounding.TIES_TO_EVEN, overflow=Overflow.SATURATE)
     if policy.nan_block is NanBlock.POISON:
         scales[~finite] = NVFP4.nan_scale
-    return _convert(blocks, scales, order, g, policy, random_blocks(random, axis, NVFP4.length))
+    return _convert(blocks, scales, order, g, policy, random_blocks(random, axis, blocks))
 
 
 def requantize(
@@ -142,7 +143,7 @@ def requantize(
     """
     blocks = _partition(values, axis)
     g = _global_scale(global_scale)
-    return _convert(blocks, check_scales(scales, blocks), order, g, policy, random_blocks(random, axis, NVFP4.length))
+    return _convert(blocks, check_scales(scales, blocks), order, g, policy, random_blocks(random, axis, blocks))
 
 
 def _convert(
@@ -154,8 +155,15 @@ def _convert(
     if poisoned.any():
         values = np.where(poisoned[..., None], np.float32(0), values)
         decoded = np.where(poisoned, _ONE, decoded)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):
-        scaled = values * order.multiplier(decoded, g)[..., None]
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        multiplier = order.multiplier(decoded, g)
+        scaled = values * multiplier[..., None]
+    infinite = np.isinf(multiplier)
+    if policy.nan_element is NanElement.RAISE and infinite.any() and (values[infinite] == 0).any():
+        raise ValueError(
+            f"global_scale: {float(g)!r}; with it the multiplier of a block is Inf, which makes a NaN of its zeros: "
+            "allowed with nan_element=NanElement.ZERO or NanElement.MAX"
+        )
     elements = codec.encode(
         E2M1, scaled, policy.rounding, nan=policy.nan_element, zero_sign=policy.zero_sign, random=random
     )
@@ -167,12 +175,15 @@ def _convert(
 def _partition(values: ArrayLike, axis: int) -> Blocks:
     blocks = partition(values, axis, NVFP4.length)
     if blocks.values.dtype != np.float32:
-        raise TypeError(f"values: dtype {np.asarray(values).dtype}; allowed are float32 and float16")
+        raise TypeError(
+            f"values: dtype {np.asarray(values).dtype}; allowed are float32 and what it holds: float16, bfloat16"
+        )
     return blocks
 
 
 def _global_scale(value: float) -> np.float32:
-    g: np.float32 = np.float32(value)
+    with np.errstate(over="ignore"):
+        g: np.float32 = np.float32(value)
     if not (np.isfinite(g) and g > 0 and float(g) == float(value)):
         raise ValueError(f"global_scale: {value!r}; allowed are positive, finite float32 numbers")
     return g

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fp4guard.formats.codec import Random
+from fp4guard.formats.codec import Random, as_floats
 from fp4guard.formats.policies import NanBlock
 
 _CHUNK = 1 << 15
@@ -31,22 +31,25 @@ class Blocks:
 
 
 def partition(values: ArrayLike, axis: int, length: int) -> Blocks:
-    """Blocks of `length` along `axis`; float16 becomes float32 and integers float64, which hold them exactly.
+    """Blocks of `length` along `axis`, of the types that `codec.as_floats` gives.
 
-    Raises ValueError where `values` has no such axis, TypeError where they are no real numbers.
+    Raises as that function does, and ValueError where `values` has no such axis.
     """
-    values = np.asarray(values)
-    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
-        raise TypeError(f"values: dtype {values.dtype}; allowed are floats of at most 64 bits, and integers")
-    if values.dtype != np.float32:
-        values = values.astype(np.float32 if values.dtype == np.float16 else np.float64, copy=False)
-    moved, cut = _cut(values, axis, length)
+    moved, cut = _cut(as_floats(values), axis, length)
     return Blocks(cut, moved.shape)
 
 
-def random_blocks(random: Random, axis: int, length: int) -> Random:
-    """Random bits given for each value, uint32 of the values' shape, in the values' blocks; a Generator as it is."""
-    return _cut(random, axis, length)[1] if isinstance(random, np.ndarray) else random
+def random_blocks(random: Random, axis: int, blocks: Blocks) -> Random:
+    """Random words given for each value, uint32 of the values' shape, in the values' blocks; a Generator as it is.
+
+    Raises ValueError for words of another shape.
+    """
+    if not isinstance(random, np.ndarray):
+        return random
+    allowed = np.moveaxis(np.broadcast_to(0, blocks.shape), -1, axis).shape
+    if random.shape != allowed:
+        raise ValueError(f"random: shape {random.shape}; allowed is that of the values, {allowed}")
+    return _cut(random, axis, blocks.values.shape[-1])[1]
 
 
 def largest(blocks: Blocks, policy: NanBlock) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:

@@ -78,7 +78,7 @@ def round_scalar(fmt: FloatFormat, value: float, rounding: Rounding = Rounding.T
 def nan_code(fmt: FloatFormat, nan: NanElement) -> int:
     """What stands for NaN in a format without one. ValueError under NanElement.RAISE."""
     if nan is NanElement.RAISE:
-        raise ValueError(f"values: NaN has no {fmt.name} code; allowed with nan=NanElement.ZERO or NanElement.MAX")
+        raise ValueError(f"values: NaN has no {fmt.name} code; allowed with NanElement.ZERO or NanElement.MAX")
     return fmt.max_code if nan is NanElement.MAX else 0
 
 

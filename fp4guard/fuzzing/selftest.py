@@ -21,6 +21,9 @@ from .target import Target
 #: Cases for each target of a family before the next one has its turn; twice as many in each round.
 _FIRST_TURN = 20
 
+#: Cases of a family without defects, shared by its targets, in which nothing may be found.
+_CONTROL_CASES = 300
+
 
 @dataclass(frozen=True)
 class DefectRow:
@@ -122,10 +125,9 @@ class Selftest:
     def _search_correct(self, family: str) -> tuple[bool, list[Case]]:
         """Whether a family without defects is clean, and the cases tried: one search for all of its controls."""
         tried: list[Case] = []
-        searches = [
-            self._search(_recording(target, tried), None, self.max_cases)
-            for target in load_targets(f"kernels.{family}")
-        ]
+        targets = load_targets(f"kernels.{family}")
+        each = -(-min(self.max_cases, _CONTROL_CASES) // len(targets))
+        searches = [self._search(_recording(target, tried), None, each) for target in targets]
         return not any(search.found for search in searches), tried
 
     def _search(self, target: Target, defect: str | None, most: int, turn: int = 0) -> Search:

@@ -11,8 +11,10 @@ products of errors and float64's own. u = 2^-24 is the error of one float32 oper
   the sum, and the division's.
 - silu(x) = x sigmoid(x) or x / (1 + E): u more for the multiplication, which the second form does not have.
 - gelu(x) = x/2 (1 + erf(x / sqrt 2)): near -1 the function's error is an absolute one of the sum. The argument's two
-  roundings and a division instead of a multiplication (5 u) move erf by |y| erf'(y) 5 u <= 0.484 * 5 u.
-- gelu's tanh form, y = sqrt(2/pi) (x + 0.044715 x^3): seven roundings, terms of one sign, |y| tanh'(y) <= 0.448.
+  roundings and a division instead of a multiplication (5 u) move erf by |y| erf'(y) 5 u <= 0.484 * 5 u. Where that sum
+  is 0, a kernel with erfc(-y) still has digits: its own error, and 2 y^2 (and a bit, 2 y^2 + 1) times the argument's.
+- gelu's tanh form, y = sqrt(2/pi) (x + 0.044715 x^3): seven roundings, terms of one sign, |y| tanh'(y) <= 0.448. Where
+  the sum is 0, a kernel with x sigmoid(2 y) still has digits, and the errors of a sigmoid.
 
 exp(-x) overflows below x = -88.7, where x exp(x) is not yet subnormal: kernels give 0 there, so the interval holds it.
 """
@@ -28,6 +30,7 @@ import torch
 from fp4guard.oracle.enclose import float32, flushed
 from fp4guard.oracle.expected import Expected
 from fp4guard.oracle.operand import Bools, Float64
+from fp4guard.oracle.reach import MIN_NORMAL
 from fp4guard.oracle.steps import NanOperand, add, clamp, minimum, multiply
 
 _U = 2.0**-24
@@ -69,6 +72,7 @@ _TANH_SATURATES = 12.0
 """From here on erf, tanh are closer to 1 than a hundredth of an ulp, and every implementation is taken to return 1."""
 
 
+_HALF_OF_LARGEST = 2.0**127
 _TINY = 2.0**-147
 """Four steps of the subnormal numbers, where errors are absolute ones."""
 
@@ -95,14 +99,18 @@ def gelu(e: Expected, functions: Functions = TRITON) -> Expected:
     """x/2 (1 + erf(x / sqrt 2))."""
     x = flushed(e)
     shift = np.float64(0.4839414490382867)  # the maximum of y erf'(y), at sqrt(1/2)
-    return _gated(x, _gelu, GELU_EXTREMUM, functions.erf, 5 * _U * shift, _ERF_SATURATES * 2.0**0.5)
+    y = _magnitude(x, 20.0) * 0.5**0.5  # beyond, all is 0
+    tail = functions.erf + 5 * _U * (2 * y * y + 1)
+    return _gated(x, _gelu, GELU_EXTREMUM, functions.erf, 5 * _U * shift, tail, _ERF_SATURATES * 2.0**0.5)
 
 
 def gelu_tanh(e: Expected, functions: Functions = TRITON) -> Expected:
     """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))."""
     x = flushed(e)
+    twice = _with_ends(x, _twice_tanh_argument)
+    tail = _sigmoid_error(twice, functions, 7 * _U)
     # The maximum of y tanh'(y) is 0.4477; from |x| = 6 on y is beyond 12.
-    return _gated(x, _gelu_tanh, GELU_TANH_EXTREMUM, functions.tanh, 7 * _U * 0.448, 6.0)
+    return _gated(x, _gelu_tanh, GELU_TANH_EXTREMUM, functions.tanh, 7 * _U * 0.448, tail, 6.0)
 
 
 def swiglu_oai(
@@ -121,7 +129,11 @@ def swiglu_oai(
         gate, up = minimum(gate, limit, nan), clamp(up, -limit, limit, nan)
     shifted, swish = add(up, 1.0), _swish(gate, alpha, functions)
     result = multiply(shifted, swish)
-    # In another order, (u + 1) g may overflow before the sigmoid brings it back.
+    # In another order, (u + 1) g is rounded as a subnormal number before the sigmoid multiplies it,
+    lacking = np.where((result.low != result.high) & (np.abs(result.value) < 2 * MIN_NORMAL), _TINY, 0.0)
+    low, high = result.low - lacking, result.high + lacking
+    result = Expected(result.value, low, high, result.nan, result.unconstrained)
+    # or overflows before the sigmoid brings it back.
     with np.errstate(over="ignore", invalid="ignore"):
         overflow = _magnitude(gate, np.inf) * _magnitude(shifted, np.inf) >= 2.0**127
     if not overflow.any():
@@ -137,7 +149,7 @@ def _swish(e: Expected, beta: float, functions: Functions) -> Expected:
     def swish(values: Float64) -> Float64:
         return values * _sigmoid(beta * values)
 
-    scaled = Expected(beta * x.value, beta * x.low, beta * x.high, x.nan, x.unconstrained)
+    scaled = _with_ends(x, lambda values: beta * values)
     roundings = 0.0 if beta == 1 else 2 * _U  # beta's own, and that of the product
     error = _sigmoid_error(scaled, functions, roundings) + _U
     # A sigmoid that is subnormal has few bits, and x multiplies what they lack.
@@ -152,17 +164,26 @@ def _gated(
     extremum: tuple[float, float],
     relative: float,
     argument: float,
+    tail: Float64,
     saturates: float,
 ) -> Expected:
-    """x/2 (1 + g(x)), with a relative error of g, and an absolute one of the argument's roundings in g."""
+    """x/2 (1 + g(x)), with a relative error of g, and an absolute one of the argument's roundings in g.
+
+    Where 1 + g(x) is 0 in float32, `tail` is the relative error of a kernel that computes the sum as one function.
+    """
     with np.errstate(invalid="ignore"):
         gate = np.where(x.high <= 0, 1.0, 2.0)  # no less than 1 + g
     inside = (x.high > -saturates) & (x.low < saturates)
     error = np.where(inside, relative + argument, 0.0) + np.where(x.high <= -saturates, 0.0, gate * _U)
-    lacking = np.where((x.low == 0) & (x.high == 0), 0.0, _TINY)
+    lacking = np.where((x.low == 0) & (x.high == 0), 0.0, _TINY * np.maximum(_magnitude(x), 1.0))
     absolute = 0.5 * _magnitude(x, 2.0**127) * error + lacking
-    result = _valley(x, function, extremum, np.float64(2 * _U), absolute)
-    return _holding_zero(result, x.low <= -saturates / 2)
+    result = _valley(x, function, extremum, 2 * _U + np.where(x.low <= -saturates, tail, 0.0), absolute)
+    result = _holding_zero(result, x.low <= -saturates / 2)
+    # Before it is halved, x (1 + g) may overflow.
+    large = (x.high >= _HALF_OF_LARGEST) & ~result.nan & ~result.unconstrained
+    if not large.any():
+        return result
+    return Expected(result.value, result.low, np.where(large, np.inf, result.high), result.nan, result.unconstrained)
 
 
 def _sigmoid_error(x: Expected, functions: Functions, argument: float) -> Float64:
@@ -212,6 +233,11 @@ def _holding_zero(e: Expected, where: Bools) -> Expected:
     return Expected(e.value, low, high, e.nan, e.unconstrained)
 
 
+def _with_ends(x: Expected, rising: Callable[[Float64], Float64]) -> Expected:
+    """A rising function of an interval, in float64."""
+    return Expected(rising(x.value), rising(x.low), rising(x.high), x.nan, x.unconstrained)
+
+
 def _safe(error: Float64) -> Float64:
     """An error, with room for products of errors (each below 2^-10) and for float64's."""
     return error * (1 + 2.0**-8) + 2.0**-48
@@ -237,4 +263,9 @@ def _gelu(x: Float64) -> Float64:
 
 def _gelu_tanh(x: Float64) -> Float64:
     # 1 + tanh(y) is 2 sigmoid(2 y), which does not cancel.
-    return x * _sigmoid(2 * (2 / np.pi) ** 0.5 * (x + 0.044715 * x * x * x))
+    return x * _sigmoid(_twice_tanh_argument(x))
+
+
+def _twice_tanh_argument(x: Float64) -> Float64:
+    result: Float64 = 2 * (2 / np.pi) ** 0.5 * (x + 0.044715 * x * x * x)
+    return result

@@ -50,6 +50,8 @@ class Accumulator:
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= REFERENCE_BITS:
             raise ValueError(f"bits: {self.bits}; allowed are 1 .. {REFERENCE_BITS}")
+        if not 0 <= self.unit_roundoff < 1:
+            raise ValueError(f"unit_roundoff: {self.unit_roundoff}; allowed are numbers from 0 to below 1")
 
 
 REFERENCE_BITS = 52

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from fp4guard.formats import BlockScaled, ScaleDecode
 from fp4guard.formats.rounding import output_type
 from fp4guard.oracle import steps
 from fp4guard.oracle.certificate import FP32, Accumulator
+from fp4guard.oracle.enclose import term
 from fp4guard.oracle.expected import Expected, stack
 from fp4guard.oracle.operand import Matrix, Operand, block_scaled, from_blocks, from_dense, group_of
 from fp4guard.oracle.product import columns, enclosure, product
@@ -52,6 +54,8 @@ def gemm(
     a torch.Tensor (floats of 8 to 32 bits) or a numpy array. `a` may also be an Expected: the enclosure of what an
     earlier step of the kernel left. Products of two block-scaled matrices are cached by their identity.
 
+    `accumulator` is how the kernel adds: `FP32_TRUNCATING` for tensor cores, `FP8_HOPPER` for FP8 on Ada and Hopper.
+    What it decides is how far uncertified outputs may be off, and at how many bits others are certified.
     `alpha` is a float32 that multiplies the finished sum. It takes the place of the operands' tensor scales, as the
     kernel has it: whoever calls the kernel has divided by the scales' reciprocals, or not, and that changes bits.
     `bias` (n,) is added once, after `alpha`. Both may be fused with what precedes them, or rounded apart (see `steps`).
@@ -75,7 +79,7 @@ def gemm(
     if blocks_a is not None and blocks_b is not None:
         result = _gemm_blocks(blocks_a, blocks_b, accumulator, splits, scale_decode)
     else:
-        group = group_of(blocks_a, blocks_b)
+        group = _group(blocks_a, blocks_b, splits)
         right = from_dense(b, "b", group) if blocks_b is None else from_blocks(blocks_b, "b", group, scale_decode)
         if isinstance(a, Expected):
             if splits is not None:
@@ -85,12 +89,22 @@ def gemm(
             left = from_dense(a, "a", group) if blocks_a is None else from_blocks(blocks_a, "a", group, scale_decode)
             result = _gemm(left, right, accumulator, splits)
     if alpha is not None:
-        result = steps.multiply(result, alpha)
+        result = steps.multiply(result, _checked(term(alpha, "alpha"), "alpha", (), "a number"))
     if bias is not None:
-        if tuple(bias.shape) != (result.shape[1],):
-            raise ValueError(f"bias: shape {tuple(bias.shape)}; allowed is {(result.shape[1],)}, one for each column")
-        result = steps.add(result, bias)
+        result = steps.add(result, _checked(term(bias, "bias"), "bias", (result.shape[1],), "one for each column"))
     return result
+
+
+def _checked(operand: Expected, name: str, shape: tuple[int, ...], meaning: str) -> Expected:
+    if operand.shape != shape:
+        raise ValueError(f"{name}: shape {operand.shape}; allowed is {shape}, {meaning}")
+    return operand
+
+
+def _group(a: BlockScaled | None, b: BlockScaled | None, splits: SplitK | None) -> int:
+    """Columns that share a lowest bit: never on both sides of a cut."""
+    group = group_of(a, b)
+    return group if splits is None else math.gcd(group, splits.size)
 
 
 @lru_cache(maxsize=8)
@@ -98,7 +112,7 @@ def _gemm_blocks(
     a: BlockScaled, b: BlockScaled, accumulator: Accumulator, splits: SplitK | None, scale_decode: ScaleDecode
 ) -> Expected:
     # The fuzzer asks several times a case with the same two matrices, which are immutable.
-    group = group_of(a, b)
+    group = _group(a, b, splits)
     left, right = (from_blocks(x, name, group, scale_decode) for x, name in ((a, "a"), (b, "b")))
     return _gemm(left, right, accumulator, splits)
 

@@ -1,8 +1,8 @@
 """Seeded inputs: a table of data regimes, each for block-scaled matrices, dense tensors and what is to be quantized.
 
-Operands of one certified regime and one k are certified in any pairing, block-scaled with dense included: every
-output has one right answer (`certificate`). Every result depends on its arguments and the generator's state
-alone.
+Operands of one certified regime, one k and one accumulator are certified in any pairing, block-scaled with dense
+included: every output has one right answer (`certificate`). Every result depends on its arguments and the generator's
+state alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from fp4guard.formats import FORMATS, MXFP4, BlockFormat, BlockScaled, FloatFormat
 from fp4guard.formats.rounding import output_type
+from fp4guard.oracle.certificate import FP32, Accumulator
 from fp4guard.oracle.operand import Float64
 from fp4guard.oracle.regimes import blocks as blocks_regimes
 from fp4guard.oracle.regimes import dense as dense_regimes
@@ -28,9 +29,9 @@ class Regime:
     name: str
     summary: str
     certified: bool
-    """Whether products of two operands of this regime are exact in float32, in any order."""
-    blocks: Callable[[BlockFormat, int, int, Generator], BlockScaled]
-    dense: Callable[[int, int, FloatFormat, Generator], Float64]
+    """Whether products of two operands of this regime are exact in the accumulator, in any order."""
+    blocks: Callable[[BlockFormat, int, int, Generator, int], BlockScaled]
+    dense: Callable[[int, int, FloatFormat, Generator, int], Float64]
     quantizable: Callable[[BlockFormat, int, int, FloatFormat, Generator], Float64]
 
 
@@ -48,32 +49,44 @@ _TABLE = (
 )
 REGIMES: dict[str, Regime] = {regime.name: regime for regime in _TABLE}
 
+DENSE: dict[str, FloatFormat] = {name: fmt for name, fmt in FORMATS.items() if fmt.has_sign and fmt.width >= 8}
+"""The formats of dense tensors: those that stand for numbers without a block's scale."""
 
-def blocks(regime: str, rows: int, k: int, rng: Generator, format: BlockFormat = MXFP4) -> BlockScaled:
-    """A block-scaled matrix (rows, k) of a regime; the last block may be short.
+
+def blocks(
+    regime: str,
+    rows: int,
+    k: int,
+    rng: Generator,
+    format: BlockFormat = MXFP4,
+    accumulator: Accumulator = FP32,
+) -> BlockScaled:
+    """A block-scaled matrix (rows, k) of a regime, certified for `accumulator`; the last block may be short.
 
     NVFP4 has a tensor scale of 1: a kernel's alpha is another argument.
 
     Raises ValueError for an unknown regime, a negative length, and for k too large for a certified regime (116508 at
-    the most for MXFP4 and NVFP4 everywhere; "exact" takes fewer and fewer codes from there on).
+    the most for MXFP4 and NVFP4 in float32 everywhere; "exact" takes fewer and fewer codes from there on).
     """
     if rows < 0 or k < 0:
         raise ValueError(f"shape ({rows}, {k}): allowed are rows and k from 0 on")
-    return _regime(regime).blocks(format, rows, k, rng)
+    return _regime(regime).blocks(format, rows, k, rng, accumulator.bits)
 
 
-def dense(regime: str, shape: tuple[int, ...], dtype_name: str, rng: Generator) -> Float64:
-    """A tensor of a regime: float64 values that a format holds exactly: "float32", "bfloat16", "float16", "e4m3", ...
+def dense(
+    regime: str, shape: tuple[int, ...], dtype_name: str, rng: Generator, accumulator: Accumulator = FP32
+) -> Float64:
+    """A tensor of a regime: float64 values that a row of `DENSE` holds exactly: "float32", "bfloat16", "e4m3", ...
 
     Products are taken to sum over the last axis. Raises ValueError for an unknown regime or format, for a
     shape without an axis, and for a last axis too long for a certified regime.
     """
     rows, k = _matrix(shape)
     try:
-        fmt = FORMATS[dtype_name]
+        fmt = DENSE[dtype_name]
     except KeyError:
-        raise ValueError(f"dtype_name: {dtype_name!r}; allowed are {', '.join(FORMATS)}") from None
-    return _regime(regime).dense(rows, k, fmt, rng).reshape(shape)
+        raise ValueError(f"dtype_name: {dtype_name!r}; allowed are {', '.join(DENSE)}") from None
+    return _regime(regime).dense(rows, k, fmt, rng, accumulator.bits).reshape(shape)
 
 
 def quantizable(

@@ -3,6 +3,8 @@
 A kernel may be held against the policy's own scales (`quantize_mx`, `quantize_nvfp4`), or its scales and its elements
 apart: the elements against the scale bytes that it wrote (`requantize_mx`, `requantize_nvfp4`), so that one wrong scale
 is one mismatch and not 32.
+
+`random` are the words that a kernel with stochastic rounding has drawn, see `formats.codec.encode`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from fp4guard.formats import LINEAR, MXFP4, BlockFormat, BlockScaled, NibbleOrder, TiledLayout, mx, nvfp4
 from fp4guard.formats.blocks import per_element
+from fp4guard.formats.codec import Random
 from fp4guard.oracle.quantized import ExpectedCodes
 
 
@@ -59,12 +62,13 @@ def quantize_mx(
     format: BlockFormat = MXFP4,
     axis: int = -1,
     storage: Storage = _PLAIN,
+    random: Random = None,
 ) -> Quantized:
     """A float tensor or array in an MX format, blocks along `axis`, which becomes the last: see `formats.mx.quantize`.
 
     Codes under a NaN scale may be anything. Raises as that function does, and TypeError for other objects.
     """
-    return _quantized(mx.quantize(to_array(values), policy, format=format, axis=axis), storage)
+    return _quantized(mx.quantize(to_array(values), policy, format=format, axis=axis, random=random), storage)
 
 
 def requantize_mx(
@@ -75,12 +79,13 @@ def requantize_mx(
     format: BlockFormat = MXFP4,
     axis: int = -1,
     storage: Storage = _PLAIN,
+    random: Random = None,
 ) -> ExpectedCodes:
     """The codes that follow from a kernel's own scale bytes, uint8 (..., blocks) in logical order.
 
     Of scales in a layout: `layout.unpack(stored, shape)`. Raises as `formats.mx.requantize` does.
     """
-    matrix = mx.requantize(to_array(values), scales, policy, format=format, axis=axis)
+    matrix = mx.requantize(to_array(values), scales, policy, format=format, axis=axis, random=random)
     return _quantized(matrix, storage).codes
 
 
@@ -103,12 +108,13 @@ def quantize_nvfp4(
     *,
     axis: int = -1,
     storage: Storage = _PLAIN,
+    random: Random = None,
 ) -> Quantized:
     """A tensor of float32 or narrower in NVFP4: see `formats.nvfp4.quantize`, and its errors.
 
     Codes under a scale that is zero or NaN may be anything.
     """
-    return _quantized(nvfp4.quantize(to_array(values), order, global_scale, policy, axis=axis), storage)
+    return _quantized(nvfp4.quantize(to_array(values), order, global_scale, policy, axis=axis, random=random), storage)
 
 
 def requantize_nvfp4(
@@ -120,9 +126,10 @@ def requantize_nvfp4(
     *,
     axis: int = -1,
     storage: Storage = _PLAIN,
+    random: Random = None,
 ) -> ExpectedCodes:
     """The codes that follow from a kernel's own scale bytes, uint8 (..., blocks) in logical order."""
-    matrix = nvfp4.requantize(to_array(values), scales, order, global_scale, policy, axis=axis)
+    matrix = nvfp4.requantize(to_array(values), scales, order, global_scale, policy, axis=axis, random=random)
     return _quantized(matrix, storage).codes
 
 

@@ -136,7 +136,7 @@ def total(e: Expected, axis: int, accumulator: Accumulator = FP32) -> Expected:
     unconstrained. ValueError where the axis is too long for a bound (see `certificate.gamma`).
     """
     x = enclose.flushed(e)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         value = x.value.sum(axis=axis)
         low = value if x.is_point else x.low.sum(axis=axis)
         high = value if x.is_point else x.high.sum(axis=axis)

@@ -24,6 +24,11 @@ def assert_matches(actual: torch.Tensor, expected: Expected | ExpectedCodes) -> 
     """
     if not isinstance(actual, torch.Tensor):
         raise TypeError(f"actual: {type(actual).__name__}; allowed is a torch.Tensor")
+    if not isinstance(expected, Expected | ExpectedCodes):
+        raise TypeError(
+            f"expected: {type(expected).__name__}; allowed are Expected (of exact values: oracle.exactly(values)) and "
+            "ExpectedCodes (of a Quantized: its .codes or its .scales)"
+        )
     name = str(actual.dtype).removeprefix("torch.")
     if isinstance(expected, Expected) and name not in OUTPUT_TYPES:
         raise TypeError(f"actual: dtype {actual.dtype}; Expected allows {', '.join(OUTPUT_TYPES)}")

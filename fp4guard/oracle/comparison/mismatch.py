@@ -115,7 +115,7 @@ class Mismatch:
         lines = [f"Mismatched {noun}: {share(self.count, self.total)}"]
         lines.append(f"Greatest difference: {self.worst.distance} at index {self.worst.index} [{self.dtype_name}]")
         lines.append(f"    {self.worst}")
-        if self.first != self.worst:
+        if self.first.index != self.worst.index:  # a NaN in them would differ from itself
             lines.append(f"First difference: {self.first.distance} at index {self.first.index}")
             lines.append(f"    {self.first}")
         lines += [text for text in (self.explanation, self.pattern, self.picture) if text is not None]

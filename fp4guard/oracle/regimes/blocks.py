@@ -1,4 +1,7 @@
-"""Data regimes of block-scaled matrices: (format, rows, k, numpy Generator) to a matrix, each hard in its own way."""
+"""Data regimes of block-scaled matrices: each hard in its own way.
+
+(format, rows, k, numpy Generator, bits of the accumulator in which products are certified) to a matrix.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ _TIES = 12  # of E2M1's 6 to its 0.5: what the codes of `ties` need
 _TAKING_PART = 32
 
 
-def exact(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
+def exact(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """As many codes, and scales as far apart around 1, as the certificate allows."""
-    elements, scales = _alphabets(format, k)
+    elements, scales = _alphabets(format, k, bits)
     return BlockScaled(format, rng.choice(elements, (rows, k)), rng.choice(scales, (rows, format.blocks(k))))
 
 
-def wild(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
+def wild(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """All codes, and scales of every size; NaN, and where the format has it Inf, in some rows; no certificate.
 
     A quarter of the rows are of one sign and have no zero: elsewhere 0 * Inf and Inf - Inf make a NaN of nearly every
@@ -44,7 +47,7 @@ def wild(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
     return BlockScaled(format, elements, scales)
 
 
-def ties(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
+def ties(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """Sums that lie halfway between two bfloat16 or two float16 values, certified.
 
     bfloat16 has 8 significant bits and float16 has 11. So an odd integer in [2^8, 2^9) is halfway for the
@@ -56,7 +59,7 @@ def ties(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
     9.2^2 = 2708; a few odd codes make the sum odd. Signs and scales are a row's own, for neither moves a
     tie.
     """
-    require(k, _TIES)
+    require(k, _TIES, bits)
     small = rng.choice([0.5, 1.5, 2.0, 3.0], (rows, k))
     large = rng.choice([6.0, 4.0, 1.5, 0.5], (rows, k), p=[0.6, 0.2, 0.1, 0.1])
     values = np.where(rng.random((rows, 1)) < 0.5, small, large)
@@ -66,13 +69,13 @@ def ties(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
     return _uniform(format, codec.encode(format.element, signed), rng.integers(-2, 3, rows))
 
 
-def zeros(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
+def zeros(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """Zero elements and whole zero blocks, -0 among them, the zero blocks under arbitrary scales; certified.
 
     The E8M0 scales of zero blocks go up to 190 only: a kernel may multiply two scales first, and 0 * Inf is NaN.
     A row in sixteen has a zero block under a NaN scale, which makes its outputs NaN.
     """
-    matrix = exact(format, rows, k, rng)
+    matrix = exact(format, rows, k, rng, bits)
     shape = matrix.scales.shape
     zero_blocks = rng.random(shape) < 0.5
     zero = per_element(zero_blocks, k, format.length) | (rng.random((rows, k)) < 0.5)
@@ -84,22 +87,22 @@ def zeros(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled
     return BlockScaled(format, elements, np.where(nan, np.uint8(format.nan_scale), scales))
 
 
-def maxima(format: BlockFormat, rows: int, k: int, rng: Generator) -> BlockScaled:
+def maxima(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """The largest element everywhere, a row's scale 1 or the largest for which no sum can overflow; certified."""
     largest = format.element.max
-    require(k, _odd_part(largest))
+    require(k, _odd_part(largest), bits)
     elements = codec.encode(format.element, rng.choice([-largest, largest], (rows, k)))
     top = min(top_exponent(k, math.ceil(largest)), format.scale.max_exponent)
     return _uniform(format, elements, rng.choice([0, top], rows))
 
 
-def _alphabets(format: BlockFormat, k: int) -> tuple[Codes, Codes]:
+def _alphabets(format: BlockFormat, k: int, bits: int) -> tuple[Codes, Codes]:
     """The codes of elements and of scales that share a budget: all elements if they fit, else most of it is theirs."""
-    require(k, 2)
+    require(k, 2, bits)
     whole = full_ratio(format.element)
-    ratio = whole if whole <= budget(k) else max(budget(k) // 4, 2)
+    ratio = whole if whole <= budget(k, bits) else max(budget(k, bits) // 4, 2)
     positive = element_values(format.scale) > 0
-    scales = alphabet(format.scale, budget(k) // ratio)
+    scales = alphabet(format.scale, budget(k, bits) // ratio)
     return alphabet(format.element, ratio), scales[positive[scales]]
 
 

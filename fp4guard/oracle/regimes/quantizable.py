@@ -35,7 +35,7 @@ def exact(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: G
 
 def wild(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: Generator) -> Float64:
     """Numbers of every size; NaN, Inf, subnormals, +-max in some rows."""
-    return dense.wild(rows, columns, fmt, rng)
+    return dense.every_size(rows, columns, fmt, rng)
 
 
 def ties(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: Generator) -> Float64:
