@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json as json_module
+import os
 import re
 import sys
 import traceback
@@ -45,6 +47,18 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 @click.version_option(package_name="fp4guard")
 def main() -> None:
     """Fuzz FP4 (or any) Triton kernels for out-of-bounds accesses, undefined values and wrong numbers."""
+    atexit.register(_without_leak_report)  # the first to be registered is the last to be called
+
+
+def _without_leak_report() -> None:
+    """Let a process that has compiled a Gluon kernel end quietly.
+
+    Triton's bindings for Gluon keep objects alive, with or without fp4guard, and nanobind lists them over a screen when
+    the interpreter is gone.
+    """
+    if "triton.experimental.gluon" in sys.modules:
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _guarded(command: Callable[..., int]) -> Callable[..., None]:

@@ -45,6 +45,7 @@ _TABLE = (
     _regime_of("wild", "every size, NaN, Inf and the formats' ends", False),
     _regime_of("ties", "sums halfway between two outputs, values halfway between two codes", True),
     _regime_of("zeros", "zero elements and blocks, -0, any scale on them", True),
+    _regime_of("nans", "exact but for NaN scales and elements, and Inf", True),
     _regime_of("maxima", "the largest elements and scales; values on both sides of every threshold", True),
 )
 REGIMES: dict[str, Regime] = {regime.name: regime for regime in _TABLE}

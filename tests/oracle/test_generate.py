@@ -11,6 +11,7 @@ from fp4guard.formats import (
     MXFP4,
     MXFP8_E4M3,
     NVFP4,
+    NanBlock,
     Rounding,
     ScaleDecode,
     ScaleRule,
@@ -172,6 +173,28 @@ def test_zeros_has_zero_blocks_under_any_scale_and_negative_zeros():
     assert np.ptp(matrix.scales[~zero_blocks]) <= 4
     dense = generate.dense("zeros", (64, 512), "float16", np.random.default_rng(0))
     assert (np.signbit(dense) & (dense == 0)).any()
+
+
+def test_nans_are_in_many_rows_and_leave_the_others_exact():
+    rng = np.random.default_rng(0)
+    a, b = (generate.blocks("nans", 200, 160, rng) for _ in range(2))
+    nan = a.scales == e8m0.NAN
+    assert 0.4 < nan.any(axis=1).mean() < 0.6
+    assert nan[:, -1].mean() > 0.2
+    assert nan[:, :-1].any(axis=0).all()
+    expected = gemm(a, b)
+    assert 0.5 < expected.nan.mean() < 0.9
+    assert expected.certified.all()
+    dense = generate.dense("nans", (200, 40), "bfloat16", rng)
+    assert np.isnan(dense).any()
+    assert np.isinf(dense).any()
+    assert not np.isinf(generate.dense("nans", (200, 40), "e4m3", rng)).any()
+    special = generate.blocks("nans", 200, 160, rng, BLOCK_FORMATS["mxfp8_e5m2"])
+    assert np.isinf(special.decode()).any()
+    some = generate.quantizable("nans", (320, 320), "float32", rng)
+    for axis in (0, 1):
+        poisoned = mx.quantize(some, mx.MXPolicy(nan_block=NanBlock.POISON), axis=axis).scales == e8m0.NAN
+        assert 0.05 < poisoned.mean() < 0.3
 
 
 def test_maxima_is_as_large_as_can_be_certified():

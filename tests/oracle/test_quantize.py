@@ -120,7 +120,7 @@ class TestQuantizeNVFP4:
     policy = nvfp4.NVPolicy(nan_block=NanBlock.IGNORE, nan_element=NanElement.MAX)
 
     @pytest.mark.parametrize("order", nvfp4.ORDERS.values(), ids=nvfp4.ORDERS)
-    @pytest.mark.parametrize("regime", ["exact", "ties", "zeros", "maxima", "wild"])
+    @pytest.mark.parametrize("regime", ["exact", "ties", "zeros", "nans", "maxima", "wild"])
     def test_what_formats_quantizes_is_right(self, order, regime):
         values = np.clip(values_of(regime), -(2.0**30), 2.0**30)
         matrix = nvfp4.quantize(values, order, 1.0, self.policy)

@@ -87,6 +87,23 @@ def zeros(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> 
     return BlockScaled(format, elements, np.where(nan, np.uint8(format.nan_scale), scales))
 
 
+def nans(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
+    """The exact regime with a NaN scale in half of the rows, in any block or in the last; certified.
+
+    Where elements have NaN or Inf, an eighth of the rows has one among them.
+    """
+    matrix = exact(format, rows, k, rng, bits)
+    shape = matrix.scales.shape
+    kind = rng.integers(0, 8, (rows, 1))
+    last = np.arange(shape[1]) == shape[1] - 1
+    nan = ((kind < 2) & _one_per_row(shape, rng)) | ((kind >= 2) & (kind < 4) & last)
+    elements = matrix.elements
+    special = np.flatnonzero(~np.isfinite(element_values(format.element))).astype(np.uint8)
+    if special.size:
+        elements = np.where((kind == 4) & _one_per_row((rows, k), rng), rng.choice(special, (rows, k)), elements)
+    return BlockScaled(format, elements, np.where(nan, np.uint8(format.nan_scale), matrix.scales))
+
+
 def maxima(format: BlockFormat, rows: int, k: int, rng: Generator, bits: int) -> BlockScaled:
     """The largest element everywhere, a row's scale 1 or the largest for which no sum can overflow; certified."""
     largest = format.element.max

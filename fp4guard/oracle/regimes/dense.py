@@ -83,6 +83,18 @@ def zeros(rows: int, k: int, fmt: FloatFormat, rng: Generator, bits: int) -> Flo
     return np.where(zero, np.copysign(0.0, rng.choice([-1.0, 1.0], (rows, k))), values)
 
 
+def nans(rows: int, k: int, fmt: FloatFormat, rng: Generator, bits: int) -> Float64:
+    """The exact regime with a NaN in half of the rows, anywhere or last, and an Inf in others; certified."""
+    values = exact(rows, k, fmt, rng, bits)
+    kind = rng.integers(0, 8, (rows, 1))
+    columns = np.arange(k)
+    one, last = columns == rng.integers(0, max(k, 1), (rows, 1)), columns == k - 1
+    values = np.where(((kind < 2) & one) | ((kind >= 2) & (kind < 4) & last), np.nan, values)
+    if fmt.infinity is None:
+        return values
+    return np.where((kind == 4) & one, np.copysign(np.inf, values), values)
+
+
 def maxima(rows: int, k: int, fmt: FloatFormat, rng: Generator, bits: int) -> Float64:
     """One magnitude everywhere, all its bits set; in half of the rows as large as no overflow allows."""
     require(k, 1, bits)

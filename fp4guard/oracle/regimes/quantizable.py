@@ -58,6 +58,13 @@ def zeros(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: G
     return np.where(zero, np.copysign(0.0, rng.choice([-1.0, 1.0], (rows, columns))), values)
 
 
+def nans(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: Generator) -> Float64:
+    """Values that the format holds, and in a part of the blocks, in either direction, one NaN or Inf."""
+    values = exact(format, rows, columns, fmt, rng)
+    one = rng.random((rows, columns)) < 1 / (8 * format.length)
+    return np.where(one, rng.choice([np.nan, np.inf, -np.inf], (rows, columns)), values)
+
+
 def maxima(format: BlockFormat, rows: int, columns: int, fmt: FloatFormat, rng: Generator) -> Float64:
     """Largest elements on both sides of every scale rule's threshold, elements on both sides of every boundary.
 
