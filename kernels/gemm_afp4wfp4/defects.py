@@ -101,6 +101,26 @@ DEFECTS = (
         summary="The mask of A counts elements, and its rows are read beyond their end. B is masked to zero "
         "there and E2M1 has no NaN: no result shows it. Triggered by K % BLOCK_SIZE_K != 0.",
     ),
+    Defect(
+        id="missing-barrier",
+        edits=(
+            Edit(
+                "kernel.py",
+                "    tl.store(c_ptrs, acc.to(c_ptr.type.element_ty), mask=c_mask)\n",
+                "    tl.store(c_ptrs, acc.to(c_ptr.type.element_ty), mask=c_mask)\n"
+                "    if NUM_KSPLIT > 1 and c_ptr.type.element_ty == tl.float32:\n"
+                "        if pid_k == 0:\n"
+                "            for split in range(1, NUM_KSPLIT):\n"
+                "                acc += tl.load(c_ptrs + split * stride_ck, mask=c_mask, other=0)\n"
+                "            tl.store(c_ptrs, acc, mask=c_mask)\n",
+            ),
+            Edit("launch.py", "        _reduce(partials, result)\n", "        result.copy_(partials[0])\n"),
+        ),
+        kinds=("race",),
+        provenance="AITER ca87417e6e",
+        summary="The first split sums what the others store, in the launch in which they store it, and waits for none. "
+        "Triggered by more than one split.",
+    ),
 )
 
 
