@@ -112,7 +112,7 @@ def fuzz(
     from .console import Console
     from .fuzzing.campaign import Options, run_campaign
     from .fuzzing.interrupts import interruptible
-    from .fuzzing.loading import included_targets, load_targets, spec_of, with_defect
+    from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
     from .report.reproducer import command, write, write_reproducer
     from .report.summary import of_searches
@@ -151,9 +151,6 @@ def fuzz(
     console.summary(searches, interrupted)
     if json_file is not None:
         write(json_file, _as_text(of_searches(searches, scripts, interrupted)))
-    if not interrupted and (untried := [search for search in searches if not search.cases and search.error is None]):
-        names = ", ".join(spec_of(search.target) for search in untried)
-        errors.append(UsageError(f"no case of {names} was tried: give more time, or more cases"))
     for problem in errors:
         _tell(problem)
     if interrupted:

@@ -147,10 +147,9 @@ def test_unexpected_failure_of_a_command_is_no_finding(fp4guard, monkeypatch):
     assert "ZeroDivisionError" in fp4guard("list", status=2).stderr
 
 
-def test_target_that_got_no_time_is_no_clean_run(fp4guard):
-    result = fp4guard("fuzz", "plain.py::clean", "--max-time", "0.000001s", status=2)
-    assert "nothing tried in 0 cases" in result.stdout
-    assert "no case of plain.py::clean was tried: give more time, or more cases" in result.stderr
+def test_every_target_gets_a_case_however_short_the_time(fp4guard):
+    result = fp4guard("fuzz", "plain.py::clean", "--max-time", "0.000001s", status=0)
+    assert "nothing found in 1 case," in result.stdout
 
 
 @pytest.mark.parametrize(("profile", "cases"), [("dev", 100), ("pr", 300)])

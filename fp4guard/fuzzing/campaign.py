@@ -39,11 +39,6 @@ class Budget:
         """Whether the time has run out."""
         return self.seconds is not None and time.monotonic() - self.started >= self.seconds
 
-    @property
-    def spent(self) -> bool:
-        """Whether either has run out."""
-        return self.late or self.cases == 0
-
 
 @dataclass
 class Search:
@@ -109,12 +104,17 @@ class Searcher:
 
     def _rounds(self) -> Iterator[int]:
         number = 0
-        while not self._budget.spent:
+        while not self._spent:
             before = self.search.cases
             yield number
             number += 1
             if self.search.cases == before and self._smallest is None:
                 return  # the strategy has nothing new to offer
+
+    @property
+    def _spent(self) -> bool:
+        """Whether the budget is; but of time, however short, a first case is always worth its while."""
+        return self._budget.cases == 0 or (self._budget.late and self.search.cases > 0)
 
     def _round(self, number: int) -> None:
         options = self._options
@@ -154,7 +154,7 @@ class Searcher:
         report = self._known.get(case)
         if report is None:
             # The budget of cases is one of the search: what it found is shrunk all the same, as long as time is left.
-            if self._budget.spent if self._smallest is None else self._budget.late:
+            if self._spent if self._smallest is None else self._budget.late:
                 return
             report = examine_case(self._target, case, self._options.arch, self._options.defect)
             if self._budget.cases is not None and self._smallest is None:

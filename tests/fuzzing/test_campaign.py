@@ -55,8 +55,12 @@ def test_budget_of_time_ends_the_search():
     found = search(clean, Budget(seconds=0.05))
     assert found.complete
     assert found.cases > 0
-    assert not Budget(seconds=1000).spent
-    assert Budget(seconds=0.0).spent
+    assert not Budget(seconds=1000).late
+    assert Budget(seconds=0.0).late
+
+
+def test_first_case_is_tried_however_short_the_time():
+    assert search(clean, Budget(seconds=0.0)).cases == 1
 
 
 def test_cases_differ_in_more_than_seed_and_layout():
