@@ -1,5 +1,5 @@
-"""A part of `fp4guard defects` for every change: of each kernel the first defect of each kind that is expected first, and
-40 cases of its controls. All of it is nightly's.
+"""A part of `fp4guard defects` for every change: of each kernel the first defect of each kind that is expected first,
+and 40 cases of its controls. All of it is nightly's.
 """
 
 import pytest
