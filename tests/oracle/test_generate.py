@@ -12,6 +12,7 @@ from fp4guard.formats import (
     MXFP8_E4M3,
     NVFP4,
     NanBlock,
+    Overflow,
     Rounding,
     ScaleDecode,
     ScaleRule,
@@ -99,7 +100,8 @@ def test_dense_values_are_the_types_own(seed, regime, dtype_name, shape):
     values = generate.dense(regime, tuple(shape), dtype_name, np.random.default_rng(seed))
     assert values.shape == tuple(shape)
     fmt = FORMATS[dtype_name]
-    np.testing.assert_array_equal(codec.decode(fmt, codec.encode(fmt, values)), values)
+    codes = codec.encode(fmt, values, overflow=Overflow.NONSATURATING)  # an Inf is its own, where there is one
+    np.testing.assert_array_equal(codec.decode(fmt, codes), values)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
