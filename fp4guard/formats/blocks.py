@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fp4guard.formats import e8m0, packing, scalar
+from fp4guard.formats import codec, e8m0, packing
 from fp4guard.formats.info import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, FloatFormat
 from fp4guard.formats.policies import ScaleDecode
 
@@ -149,7 +149,7 @@ def _times(values: NDArray[np.floating], scales: NDArray[np.float64], length: in
 
 @cache
 def element_values(fmt: FloatFormat) -> NDArray[np.float64]:
-    """float64 (codes,): the value of every code, read-only."""
-    values = np.array([scalar.decode_scalar(fmt, code) for code in range(fmt.codes)])
+    """float64 (codes,): the value of every code of a format of at most 8 bits, read-only."""
+    values = codec.decode(fmt, np.arange(fmt.codes, dtype=np.uint8)).astype(np.float64)
     values.flags.writeable = False
     return values
