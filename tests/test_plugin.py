@@ -3,6 +3,7 @@
 import re
 import shlex
 import textwrap
+from functools import partial
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -243,10 +244,12 @@ def test_failing_cases_of_targets_are_kept_apart(pytester, write):
         def test_first(mem, n):
             print(f"[tried {n}]")
     """)
-    pytester.runpytest_inprocess("-k", "fails").assert_outcomes(failed=1, deselected=2)
+    # The profile is stated, and loaded in processes of their own: under CI, hypothesis's own keeps no cases.
+    run = partial(pytester.runpytest_subprocess, "--hypothesis-profile=dev", "-k")
+    run("fails").assert_outcomes(failed=1, deselected=2)
     # Hypothesis forgets a kept case that fails no longer: a test must not take another's for its own.
-    pytester.runpytest_inprocess("-k", "passes or first").assert_outcomes(passed=2, deselected=1)
-    result = pytester.runpytest_inprocess("-k", "fails", "--hypothesis-show-statistics")
+    run("passes or first").assert_outcomes(passed=2, deselected=1)
+    result = run("fails", "--hypothesis-show-statistics")
     result.assert_outcomes(failed=1, deselected=2)
     result.stdout.fnmatch_lines(["*during reuse phase*"])
 
