@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .memory import Memory
+from .placement import on_device, put
 from .region import Region, Role
 
 _aten = torch.ops.aten
@@ -43,22 +45,60 @@ _FILLED: dict[Any, Callable[[Sequence[Any]], Any]] = {
     _aten.full_like.default: lambda args: args[1],
 }
 
+#: Those that make other values: torch runs, and what it gives is moved to guarded memory.
+_VALUED = frozenset(
+    "aten::" + name
+    for name in (
+        "arange", "linspace", "logspace", "eye", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
+        "randperm", "normal", "lift_fresh", "clone", "_to_copy",
+    )
+)  # fmt: skip
+
+#: Operators of other names are custom: Python code that torch calls, with launches in it.
+_OF_TORCH = ("aten", "prim", "prims", "profiler", "quantized", "mkldnn", "c10d")
+
 
 class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, memory that torch makes is guarded, and what torch writes counts as initialised."""
+    """While active, memory that torch makes is guarded, and what torch writes counts as initialised.
 
-    def __init__(self, memory: Memory) -> None:
+    `within` is entered around custom operators: what else is to be active in their Python code.
+    """
+
+    def __init__(
+        self, memory: Memory, within: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._memory = memory
+        self._memory, self._within = memory, within
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if (func in _EMPTY or func in _FILLED) and _guardable(args, kwargs):
+        if self._memory.device_type != "cpu":
+            return self._run(func, args, kwargs or {})
+        if func.namespace not in _OF_TORCH:
+            with self, self._within():
+                return func._op_dk(_kernel_key(func), *args, **(kwargs or {}))
+        # Where an emulation of a GPU is active, it would answer what is asked of tensors here.
+        with torch._C.DisableTorchFunction():
+            self.about_to_run(func, args, kwargs or {})
+            given = [tensor for tensor in _tensors((*args, *(kwargs or {}).values())) if on_device(tensor)]
+            result = self._run(func, args, kwargs or {})
+            if func._schema.name in _VALUED and isinstance(result, torch.Tensor) and _movable(result):
+                result = self._moved(result)
+            if given and _gives_new(func):
+                for tensor in _tensors((result,)):
+                    put(tensor, True)
+        return result
+
+    def about_to_run(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Is told of every operator of torch on the CPU before it runs; nothing is done here."""
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if (func in _EMPTY or func in _FILLED) and _guardable(args, kwargs, self._memory.device_type):
             region = self._make(func, args, kwargs)
+            tensor = put(self._memory.lend(region), False)
             if func in _FILLED:
-                region.tensor.fill_(_FILLED[func](args))
+                tensor.fill_(_FILLED[func](args))
                 region.seal()
-            return region.tensor
+            return tensor
         result = func(*args, **kwargs)
         for place, name in _written(func):
             self._wrote(args[place] if place < len(args) else kwargs.get(name))
@@ -70,10 +110,54 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = f"made at {_caller()}"
         return self._memory.empty_strided(name, Role.SCRATCH, tuple(like.shape), tuple(like.stride()), like.dtype)
 
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """The same values in guarded memory."""
+        shape, strides = tuple(values.shape), tuple(values.stride())
+        region = self._memory.empty_strided(f"made at {_caller()}", Role.SCRATCH, shape, strides, values.dtype)
+        tensor = put(self._memory.lend(region), False)
+        tensor.copy_(values)
+        region.seal()
+        return tensor
+
     def _wrote(self, value: Any) -> None:
         for tensor in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
                 self._memory.note_host_write(tensor)
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)
+
+
+def _movable(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a plain one in memory of its own; a number that torch wraps for itself is not worth it."""
+    return (
+        tensor.dim() > 0
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and type(tensor) is torch.Tensor
+    )
+
+
+@cache
+def _gives_new(func: Any) -> bool:
+    """Whether an operator's results are tensors of their own, and no views."""
+    return all(result.alias_info is None for result in func._schema.returns)
+
+
+@cache
+def _kernel_key(func: Any) -> Any:
+    """The kernel of a custom operator: the GPU's, whose memory is the CPU's here, else the CPU's."""
+    keys = torch._C.DispatchKey
+    for key in (keys.CUDA, keys.CPU):
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key.name):
+            return key
+    return keys.CPU if func.has_kernel_for_dispatch_key(keys.CPU) else keys.CompositeExplicitAutograd
 
 
 @cache
@@ -89,14 +173,14 @@ def _written(func: Any) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _guardable(args: Any, kwargs: Any) -> bool:
-    """Whether it makes a plain tensor on the CPU; sparse ones and other devices' are torch's own affair."""
+def _guardable(args: Any, kwargs: Any, device_type: str) -> bool:
+    """Whether it makes a plain tensor where the memory is; sparse ones and other devices' are torch's own affair."""
     like = args[0] if args and isinstance(args[0], torch.Tensor) else None
     layout = kwargs.get("layout") or (torch.strided if like is None else like.layout)
     device = kwargs.get("device")
     if device is None:
         device = torch.get_default_device() if like is None else like.device
-    return layout is torch.strided and torch.device(device).type == "cpu"
+    return layout is torch.strided and torch.device(device).type == device_type
 
 
 def _caller() -> str:

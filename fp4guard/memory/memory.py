@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..errors import UnsupportedError, UsageError
 from .layouts import CONTIGUOUS, Layout
@@ -17,12 +18,26 @@ from .region import ADDRESSABLE, Bytes, Region, Role, foreign, guarded, guarded_
 MOST_REGIONS = (1 << 14) - 1
 
 
-class Memory:
-    """Regions by name and by address."""
+#: A forgetful memory looks for regions to forget when it has taken in so many more, or so many bytes more.
+_MORE_REGIONS, _MORE_BYTES = 256, 1 << 26
 
-    def __init__(self, poison: Poison) -> None:
+
+class Memory:
+    """Regions by name and by address. `device_type` says on which sort of torch's devices they lie.
+
+    One that is `forgetful` keeps a region, and the memory of it, no longer than torch keeps the tensor that lies in it:
+    code that allocates for ever does not fill it, and what torch allocates where a dead tensor lay is another region.
+    """
+
+    device_type = "cpu"
+
+    def __init__(self, poison: Poison, forgetful: bool = False) -> None:
         self.poison = poison
         self.regions: list[Region] = []
+        self._forgetful = forgetful
+        self._numbered: dict[int, Region] = {}
+        self._last_number = 0
+        self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
         self._starts: list[int] = []
         self._by_start: list[Region] = []
         self._names: dict[str, int] = {}
@@ -30,16 +45,24 @@ class Memory:
     def __iter__(self) -> Iterator[Region]:
         return iter(self.regions)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def add(self, region: Region) -> Region:
         """Take in a region; later ones of the same name get `name#2`, `name#3`, ..."""
+        self._bytes_left -= len(region.storage)
+        if self._forgetful and (len(self.regions) >= self._look_at or self._bytes_left < 0):
+            self._forget_expired()
         if len(self.regions) == MOST_REGIONS:
-            raise UnsupportedError(f"a target with more than {MOST_REGIONS} tensors")
+            raise UnsupportedError(f"code with more than {MOST_REGIONS} tensors at a time")
         base, name = region.name, region.name
         while name in self._names:
             count = self._names[base] = self._names.get(base, 1) + 1
             name = f"{base}#{count}"
         self._names[name] = 1
         region.name = name
+        region.number = self._free_number()
+        self._numbered[region.number] = region
         self.regions.append(region)
         if not len(region.storage):
             return region  # it holds no address, and its own may be anywhere
@@ -47,6 +70,39 @@ class Memory:
         self._starts.insert(at, region.address)
         self._by_start.insert(at, region)
         return region
+
+    def _free_number(self) -> int:
+        """The next one in turn: a pointer that has outlived its region is then not one into another."""
+        self._last_number = self._last_number % MOST_REGIONS + 1
+        while self._last_number in self._numbered:
+            self._last_number = self._last_number % MOST_REGIONS + 1
+        return self._last_number
+
+    def numbered(self, number: int) -> Region | None:
+        """The region of that number, from 1; None when there is none."""
+        return self._numbered.get(number)
+
+    def lend(self, region: Region) -> torch.Tensor:
+        """The tensor of a region, for code that is not ours; a forgetful memory keeps the region as long as it lives."""
+        tensor = region.tensor
+        if self._forgetful:
+            region.owner = StorageWeakRef(tensor.untyped_storage())
+        return tensor
+
+    def forget(self, *regions: Region) -> None:
+        """Know regions no more: their names, numbers and addresses are free."""
+        gone = set(map(id, regions))
+        for region in regions:
+            del self._names[region.name], self._numbered[region.number]
+        self.regions = [region for region in self.regions if id(region) not in gone]
+        self._by_start = [region for region in self._by_start if id(region) not in gone]
+        self._starts = [region.address for region in self._by_start]
+
+    def _forget_expired(self) -> None:
+        if expired := [region for region in self.regions if region.expired]:
+            self.forget(*expired)
+        self._look_at = 2 * len(self.regions) + _MORE_REGIONS
+        self._bytes_left = _MORE_BYTES
 
     def empty(
         self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout = CONTIGUOUS
@@ -73,6 +129,9 @@ class Memory:
         if at < 0:
             return None
         region = self._by_start[at]
+        if region.expired:  # what lies there now is another tensor's
+            self.forget(region)
+            return self.find(address)
         return region if address < region.address + len(region.storage) else None
 
     def snapshot(self) -> list[tuple[Region, Bytes, Bytes, bool]]:
@@ -98,11 +157,19 @@ class Memory:
 
         Raises UsageError for a tensor that is not on the CPU.
         """
-        region = self.find(tensor.untyped_storage().data_ptr())
+        storage = tensor.untyped_storage()
+        region = self.find(storage.data_ptr())
+        if region is not None and self._forgetful and not _lies_in(storage, region):
+            self.forget(region)
+            region = None
         if region is None:
-            if tensor.device.type != "cpu":
-                raise UsageError(f"{name}.device={str(tensor.device)!r}: the simulator takes tensors on 'cpu' only")
+            with torch._C.DisableTorchFunction():  # an emulated GPU would answer
+                device = tensor.device
+            if device.type != "cpu":
+                raise UsageError(f"{name}.device={str(device)!r}: the simulator takes tensors on 'cpu' only")
             region = self.add(foreign(name, tensor))
+            if self._forgetful:
+                region.keep, region.owner = None, StorageWeakRef(storage)
         return region
 
     def note_host_write(self, tensor: torch.Tensor) -> None:
@@ -112,3 +179,10 @@ class Memory:
             return
         touched = region.select(tensor, region.shadow)
         np.bitwise_or(touched, (touched & ADDRESSABLE) << 1, out=touched)
+
+
+def _lies_in(storage: torch.UntypedStorage, region: Region) -> bool:
+    """Whether a storage at the address of a region is the region's still: torch may have moved or grown it."""
+    if region.role is not Role.FOREIGN:
+        return True
+    return region.address == storage.data_ptr() and len(region.storage) == storage.nbytes()

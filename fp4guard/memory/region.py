@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from .layouts import CONTIGUOUS, Layout, span
+from .placement import put
 from .poison import Poison
 
 #: Bits of a shadow byte. A byte of a red zone or of a gap between rows has neither.
@@ -47,12 +49,13 @@ class Region:
     tensor's first element in `storage`; `first` and `last` bound the addressable bytes.
 
     `dense` means that no gap lies between `first` and `last`. `sealed` means that all addressable bytes are
-    initialised. Both only save work.
+    initialised. Both only save work. `number` is the one that the memory knows the region by; `owner` refers weakly to
+    the storage of torch for whose sake it does, where it forgets regions when theirs is gone.
     """
 
     __slots__ = (
-        "_views", "base", "dense", "dtype", "first", "huge", "keep", "last", "name", "role", "sealed", "shadow",
-        "shape", "storage", "strides",
+        "_views", "base", "dense", "dtype", "first", "huge", "keep", "last", "name", "number", "owner", "role",
+        "sealed", "shadow", "shape", "storage", "strides",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +71,8 @@ class Region:
         self.dense = not self.huge and bool(self.shadow[self.first : self.last].all())
         self.sealed = False
         self.keep: Any = None
+        self.number = 0
+        self.owner: StorageWeakRef | None = None
         self._views: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
 
     def elements(self, storage: Bytes) -> np.ndarray[Any, Any]:
@@ -81,10 +86,15 @@ class Region:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The guarded tensor itself; a view of `storage`."""
+        """The guarded tensor itself; a view of `storage`, as a new storage of torch. It counts as a GPU's."""
         size = self.dtype.itemsize
         whole = torch.from_numpy(self.storage).view(self.dtype)
-        return whole.as_strided(self.shape, self.strides, self.base // size)
+        return put(whole.as_strided(self.shape, self.strides, self.base // size), True)
+
+    @property
+    def expired(self) -> bool:
+        """Whether no tensor is left that lies in it."""
+        return self.owner is not None and bool(self.owner.expired())
 
     @property
     def address(self) -> int:
@@ -226,12 +236,14 @@ def _sparse(size: int) -> Bytes:
 def foreign(name: str, tensor: torch.Tensor) -> Region:
     """The region of a tensor that fp4guard did not allocate: its whole storage is addressable and initialised."""
     storage = tensor.untyped_storage()
-    count = storage.nbytes() // tensor.dtype.itemsize
+    shape: tuple[int, ...] = (storage.nbytes() // tensor.dtype.itemsize,)
+    if tensor.is_contiguous() and tensor.numel() == shape[0]:
+        shape = tuple(tensor.shape)  # messages then show it as its owner knows it
     # Through the address: torch operations would be seen by GuardAllocations, and some dtypes have no view as bytes.
     array = np.zeros(0, np.uint8)
     if storage.nbytes():
         array = np.ctypeslib.as_array((ctypes.c_uint8 * storage.nbytes()).from_address(storage.data_ptr()))
-    region = Region(name, Role.FOREIGN, array, tensor.dtype, (count,), (1,), 0)
+    region = Region(name, Role.FOREIGN, array, tensor.dtype, shape, CONTIGUOUS.strides(shape), 0)
     region.keep = tensor  # the addresses must not be given to another tensor while the region is known
     region.seal()
     return region

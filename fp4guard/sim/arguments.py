@@ -58,11 +58,10 @@ def held_argument(memory: Memory, name: str, type_: Type, value: Any) -> Array:
     if type_.element == "ptr":
         tensor = tensor_of(name, value)
         region = memory.region_of(tensor, name)
-        number = memory.regions.index(region) + 1
         # Not data_ptr(), which is 0 for a tensor of no elements.
         start = tensor.untyped_storage().data_ptr() + tensor.storage_offset() * tensor.element_size()
         offset = start - region.address if len(region.storage) else 0
-        return np.array([base_address(number) + offset], np.int64)
+        return np.array([base_address(region.number) + offset], np.int64)
     if type_.element == "tensordesc":
         start = held_argument(memory, name, Type("ptr"), value.base)[0]
         return np.array([[start, *value.shape, *value.strides, value.padding == "nan"]], np.int64)

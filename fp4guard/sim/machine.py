@@ -53,7 +53,7 @@ class Machine:
 
     def region(self, number: int) -> Region | None:
         """The region of that number, from 1; None when a pointer names no region."""
-        return self.memory.regions[number - 1] if 0 < number <= len(self.memory.regions) else None
+        return self.memory.numbered(number)
 
     def region_at(self, address: Array) -> tuple[Region | None, int]:
         """The region of an array's first address, and the address of its storage's start."""

@@ -38,7 +38,7 @@ def _translated(m: Machine, address: int) -> int:
     region = m.memory.find(address)
     if region is None:
         return address
-    return base_address(m.memory.regions.index(region) + 1) + address - region.address
+    return base_address(region.number) + address - region.address
 
 
 EFFECTS: dict[str, Effect] = {

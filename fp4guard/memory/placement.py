@@ -1,0 +1,26 @@
+"""Which tensors count as a GPU's: a mark on the storage, which every view of it shares.
+
+All memory is the CPU's. Host code that was written for a GPU asks where a tensor is, and copies where that differs; so
+each storage remembers what such code must be told.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_MARK = "_fp4guard_on_device"
+
+
+def on_device(tensor: torch.Tensor) -> bool:
+    """Whether a tensor counts as one in a GPU's memory."""
+    try:
+        return bool(getattr(tensor.untyped_storage(), _MARK, False))
+    except (NotImplementedError, RuntimeError):  # a sparse tensor, or another without storage
+        return False
+
+
+def put(tensor: torch.Tensor, on: bool) -> torch.Tensor:
+    """Have a tensor, and all that share its storage, count as a GPU's or as the CPU's; the tensor itself."""
+    if on != on_device(tensor):
+        setattr(tensor.untyped_storage(), _MARK, on)
+    return tensor
