@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -43,7 +44,31 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return float(match[1]) * _UNITS[match[2]]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """As a program, not called from Python by `main.main`, it ends at once when it was interrupted."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:
+                _leave()
+            raise
+
+
+def _leave() -> None:
+    """End the process without taking torch apart, which takes as long as a case, but not without exit handlers.
+
+    And with our status: `python -m` makes it the signal's where a string that is executed was interrupted on the way.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fp4guard")
 def main() -> None:
     """Fuzz FP4 (or any) Triton kernels for out-of-bounds accesses, undefined values and wrong numbers."""
@@ -66,8 +91,11 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        from .fuzzing.interrupts import at_once
+
         try:
-            status = command(*args, **kwargs)
+            with at_once():
+                status = command(*args, **kwargs)
         except KeyboardInterrupt:
             click.echo("fp4guard: interrupted", err=True)
             status = INTERRUPTED

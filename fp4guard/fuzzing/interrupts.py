@@ -1,38 +1,65 @@
-"""Ctrl-C ends a search, wherever it strikes."""
+"""Ctrl-C ends a command, wherever it strikes."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: The exit status of a command that was interrupted: 128 and the number of the signal, as shells have it.
+STATUS = 130
+
 #: Python prints and forgets what is raised in a callback of the garbage collector, and hypothesis has one of this name.
 _DEAF = "gc_callback"
+
+#: Seconds until an interrupt that struck there strikes again.
+_SOON = 0.01
 
 _pending = threading.Event()
 
 
 @contextmanager
+def at_once() -> Iterator[None]:
+    """While active, an interrupt ends the process at the next step of Python, without an exception.
+
+    For when there is nothing to tell yet. Torch and Triton are being imported then, and an exception of ours in a
+    function that C++ has called may end in std::terminate.
+    """
+    with _handling(_end):
+        yield
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
-    """While active, an interrupt that is lost where it strikes is raised all the same: by `check`, or at the end.
+    """While active, an interrupt that is lost where it strikes is raised all the same: soon, by `check`, or at the end.
 
     Lost: swallowed, or replaced by another error that it led to (hypothesis' clean-up asserts that it has begun).
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
-        return
-    previous = signal.signal(signal.SIGINT, _interrupt)
     try:
-        yield
+        with _handling(_interrupt):
+            yield
     except Exception as error:
         if _pending.is_set():
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, previous)
         _pending.clear()
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def check() -> None:
@@ -42,7 +69,24 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    # Not through sys.stderr: it may be what was being written to.
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"fp4guard: interrupted\n")
+    os._exit(STATUS)
+
+
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     _pending.set()
     if frame is None or frame.f_code.co_name != _DEAF:
         raise KeyboardInterrupt
+    # A case may go on for seconds, with a compilation or the import of what that needs.
+    again = threading.Timer(_SOON, _strike_again)
+    again.daemon = True
+    again.start()
+
+
+def _strike_again() -> None:
+    if _pending.is_set():
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)  # ends a sleep too
