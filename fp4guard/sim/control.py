@@ -32,7 +32,7 @@ class Body:
 
 
 #: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly.
-MOST_TRIPS = 1 << 20
+MOST_TRIPS = 1 << 18
 
 
 def merge(m: Machine, mask: Array, new: Any, old: Any) -> Any:
@@ -99,9 +99,13 @@ def for_step(
         low, high, stride = (slots[b] for b in bounds)
         if unsigned:
             low, high, stride = (x.view(f"u{x.dtype.itemsize}") for x in (low, high, stride))
-        trips = np.maximum(-((low.astype(np.int64) - high.astype(np.int64)) // stride.astype(np.int64)), 0)
+        low64, high64, stride64 = (x.astype(np.int64) for x in (low, high, stride))
+        trips = np.maximum(-((low64 - high64) // np.maximum(stride64, 1)), 0)
         if m.active is not None and len(trips) == len(m.active):
             trips = np.where(m.active, trips, 0)
+        if stride64.min() < 1 and (endless := (trips > 0) & (stride64 < 1)).any():
+            stuck = np.broadcast_to(endless, (len(m.programs),))
+            raise HangError(location, f"a loop with a step of {stride64.min()}", m.coordinates(restrict(m, stuck)))
         most, same = int(trips.max()), bool((trips == trips.flat[0]).all())
         if most > MOST_TRIPS:
             raise HangError(location, f"a loop of {most} iterations", m.coordinates(m.active))
@@ -124,13 +128,14 @@ def for_step(
 
 
 def while_step(
-    initial: Sequence[int], results: Sequence[int], condition: int, before: Body, after: Body, location: Location
-) -> Step:
+    initial: Sequence[int], results: Sequence[int], condition: int, before: Body, after: Body,
+    deciding: Sequence[int], location: Location,
+) -> Step:  # fmt: skip
     """scf.while: `before` computes the condition and what it passes on, `after` the next values.
 
     All programs take a step together, so a program that waits here for what another one does later waits for ever, as
-    it may on a GPU that has no room for the other. An iteration that changes no value and no memory will be followed by
-    more of its kind.
+    it may on a GPU that has no room for the other. An iteration that changes no memory, and none of the carried values
+    that decide anything (`deciding`: their places), will be followed by more of its kind.
     """
 
     def step(m: Machine) -> None:
@@ -157,7 +162,7 @@ def while_step(
             after.run(m)
             before_step, values = values, [slots[p] for p in after.passes]
             trips += 1
-            stuck = m.writes == writes and all(_same(m, new, old) for new, old in zip(values, before_step))
+            stuck = m.writes == writes and all(_same(m, values[i], before_step[i]) for i in deciding)
             if stuck or trips > MOST_TRIPS:
                 why = "a loop that waits for what never happens" if stuck else f"a loop of over {MOST_TRIPS} iterations"
                 raise HangError(location, why, m.coordinates(m.active))

@@ -22,6 +22,7 @@ from .ops.convert import constant
 from .ops.descriptors import block_of
 from .overflow import WideArithmetic, within_reach
 from .trace import Site
+from .waiting import deciding
 
 #: The operations that end a block and pass values on.
 _TERMINATORS = ("scf.yield", "scf.condition", "tt.reduce.return", "tt.scan.return", "tt.return", "cf.br", "cf.cond_br")
@@ -175,7 +176,8 @@ class _Lowering:
     def _while(self, op: Operation) -> Step:
         before, after = (self._body(region.block) for region in op.regions)
         condition = op.regions[0].block.operations[-1].operands[0].index
-        return control.while_step([v.index for v in op.operands], _slots(op), condition, before, after, op.location)
+        initial = [v.index for v in op.operands]
+        return control.while_step(initial, _slots(op), condition, before, after, deciding(op), op.location)
 
     def _combination(self, op: Operation) -> Body:
         """The region that combines two elements: branches in it are each lane's own, loops are refused."""

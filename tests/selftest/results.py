@@ -123,6 +123,28 @@ def wait_for_nobody(flag):
         pass
 
 
+@triton.jit
+def count_while_waiting(flag):
+    looked = 0
+    while tl.atomic_add(flag, 0) == 0:  # wrong: wait that counts how often it looked
+        looked += 1
+    tl.store(flag, looked)
+
+
+def stepping(mem, step):
+    out = mem.output("out", (1,), torch.int32)
+    add_up_steps[(1,)](out, 5, step)
+    mem.expect(out, torch.tensor([sum(range(0, 5, step or 1))], dtype=torch.int32))
+
+
+@triton.jit
+def add_up_steps(out, n, step):
+    total = 0
+    for i in range(0, n, step):  # wrong: step of zero
+        total += i
+    tl.store(out, total)
+
+
 # Host code
 
 
@@ -173,6 +195,8 @@ PAIRS = [
     ("padding of scales that is not zero", padding, fill_with_one, fill_in_the_layout, "padding-content", "out"),
     ("loop that does not move", counting, count_nowhere, count, "hang", None),
     ("wait for a flag that nobody raises", waiting, wait_for_nobody, raise_and_wait, "hang", None),
+    ("wait that counts how often it looked", waiting, count_while_waiting, raise_and_wait, "hang", None),
+    ("step of zero", stepping, 0, 3, "hang", None),
     ("host code that refuses a size", launching, only_even, itself, "crash", None),
     ("a number that is another every time", adding, another, one, "nondeterministic", "out"),
     ("host code that writes beyond the end", writing, N + 1, N, "oob-write", "out"),

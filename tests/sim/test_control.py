@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp4guard.memory import ORDINARY
-from fp4guard.sim import launch
+from fp4guard.sim import HangError, launch
 
 QUICK = settings(max_examples=25, deadline=None)
 TRIPS = st.lists(st.tuples(st.integers(-4, 6), st.integers(-4, 6), st.integers(1, 3)), min_size=1, max_size=6)
@@ -237,6 +237,54 @@ def test_all_programs_may_return_early(new_run):
     ints(run, 2)
     run.launch(early_return_kernel, (2,), run.place(np.zeros(1, np.int32)), run.memory.named("out").tensor, -3)
     assert not run.written().any()
+
+
+@triton.jit
+def looking_kernel(x, log, out, n):
+    """What it counts changes where it looks, or what it writes: it waits for nothing."""
+    place = 0
+    while tl.load(x + place) == 0:
+        place += 1
+    tl.store(out, place)
+    looked = 0
+    while tl.load(log + n) == 0:
+        looked += 1
+        if looked > 2:
+            tl.store(log + looked, looked)
+    tl.store(out + 1, looked)
+    rest = 3
+    while tl.load(x + rest // 2) == 0:
+        for i in range(rest):
+            rest += i % 2
+    tl.store(out + 2, rest)
+
+
+def test_a_loop_that_counts_and_gets_somewhere(new_run):
+    run = new_run()
+    out = ints(run, 3)
+    x, log = run.place(np.array([0, 0, 0, 0, 7], np.int32)), run.place(np.zeros(9, np.int32), name="log")
+    run.launch(looking_kernel, (1,), x, log, out, 6)
+    assert out.tolist() == [4, 6, 9]
+
+
+@triton.jit
+def stepping_kernel(steps, out, n):
+    pid = tl.program_id(0)
+    count = 0
+    for _ in range(pid, n, tl.load(steps + pid)):
+        count += 1
+    tl.store(out + pid, count)
+
+
+def test_a_step_below_1_is_a_hang_where_the_loop_is_entered(new_run):
+    run = new_run()
+    out = ints(run, 4)
+    run.launch(stepping_kernel, (4,), run.place(np.array([2, 1, 3, 0], np.int32)), out, 3)
+    assert out.tolist() == [2, 2, 1, 0]
+    for step in (0, -1):
+        with pytest.raises(HangError, match=f"a step of {step}") as caught:
+            run.launch(stepping_kernel, (2,), run.place(np.array([1, step], np.int32)), out, 3)
+        assert caught.value.programs == [(1, 0, 0)]
 
 
 @triton.jit
