@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from .checks import KINDS, Finding, FindingError
     from .errors import DefectError, Fp4guardError, UnsupportedError, UsageError
     from .fuzzing.case import Case
-    from .fuzzing.examine import Report, examine
+    from .fuzzing.examine import Report
     from .fuzzing.memory import CaseMemory as Memory
-    from .fuzzing.replay import replay
     from .fuzzing.strategies import dims
     from .fuzzing.target import Target, fuzz
+    from .isolation import examine
     from .memory.layouts import PLAIN, ROWS, STRIDED, WIDE, Layout
+    from .report.replay import replay
     from .sim.tuning import configs, tuned
 
 _WHERE = {
@@ -49,9 +50,9 @@ _WHERE = {
     "UsageError": "errors",
     "configs": "sim.tuning",
     "dims": "fuzzing.strategies",
-    "examine": "fuzzing.examine",
+    "examine": "isolation",
     "fuzz": "fuzzing.target",
-    "replay": "fuzzing.replay",
+    "replay": "report.replay",
     "tuned": "sim.tuning",
 }
 

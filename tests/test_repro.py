@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 import fp4guard as fg
-from fp4guard.fuzzing import replay
+from fp4guard.report import replay
 from fp4guard.report.reproducer import write_reproducer
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "repro").glob("*.py"))

@@ -200,5 +200,5 @@ def _compare_exactly(checked: Checked, expected: Any, unstable: Mask | None) -> 
 def _values(tensor: Any) -> np.ndarray[Any, Any]:
     """As numpy, floats of types that it does not have as float64."""
     if isinstance(tensor, torch.Tensor):
-        return np.asarray((tensor.detach().double() if tensor.dtype.is_floating_point else tensor).numpy())
+        return np.asarray((tensor.detach().double() if tensor.dtype.is_floating_point else tensor).cpu().numpy())
     return np.asarray(tensor)

@@ -17,13 +17,15 @@ from ..errors import UsageError
 from ..ttir import Arch
 from . import interrupts
 from .case import Case
-from .examine import Report, examine_case
+from .examine import Examine, Report, examine_case
 from .loading import spec_of
 from .profiles import DATABASE, Profile, hypothesis_settings
-from .target import Target
+from .target import Few, Target
 
 #: Cases of one call of hypothesis. Its memory of what it tried grows with them, and its shrinker starts over after.
 _ROUND = 500
+#: The same where a round draws from few values.
+_ROUND_OF_FEW = 50
 
 
 @dataclass
@@ -62,13 +64,20 @@ class Search:
 
 @dataclass(frozen=True)
 class Options:
-    """How to search. `seed` None: other cases every time (or as the profile says). `arch` None: each target's."""
+    """How to search. `seed` None: other cases every time (or as the profile says). `arch` None: each target's.
+
+    `few`: a round draws from so many values of each list and layouts, the next from others. A GPU's compiler takes as
+    long for a specialisation as its cases take, so they have to be met again; sizes, whose divisibility counts too,
+    vary as ever.
+    """
 
     profile: Profile
     arch: Arch | None
     seed: int | None = None
     defect: str | None = None
     shrink: bool = True
+    examine: Examine = examine_case
+    few: int | None = None
 
 
 class Searcher:
@@ -118,7 +127,8 @@ class Searcher:
 
     def _round(self, number: int) -> None:
         options = self._options
-        size = _ROUND if self._budget.cases is None else min(_ROUND, self._budget.cases)
+        most = _ROUND if options.few is None else _ROUND_OF_FEW
+        size = most if self._budget.cases is None else min(most, self._budget.cases)
         # A derandomized profile takes its seed from the number of the round, so that rounds differ and runs do not.
         fixed = options.seed if options.seed is not None else 0 if options.profile.derandomize else None
         database = None
@@ -135,7 +145,7 @@ class Searcher:
             phases=_phases(options.shrink),
             report_multiple_bugs=False,
         )
-        @given(self._target.cases())
+        @given(self._target.cases(None if options.few is None else Few(options.few, number)))
         def search(case: Case) -> None:
             self._try(case)
 
@@ -156,7 +166,7 @@ class Searcher:
             # The budget of cases is one of the search: what it found is shrunk all the same, as long as time is left.
             if self._spent if self._smallest is None else self._budget.late:
                 return
-            report = examine_case(self._target, case, self._options.arch, self._options.defect)
+            report = self._options.examine(self._target, case, self._options.arch, self._options.defect)
             if self._budget.cases is not None and self._smallest is None:
                 self._budget.cases -= 1
             if self._smallest is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,10 +27,12 @@ from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
 from ..errors import Fp4guardError, UsageError
 from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept
-from ..sim import HangError, Incident, Simulator
-from ..ttir import Arch, compiler, parse_arch
+from ..sim import HangError, Incident, Simulator, host
+from ..sim.host import Emulation
+from ..ttir import Arch, compiler
 from .case import Case
 from .memory import CaseMemory
+from .setting import SIMULATED, Setting
 from .target import Target
 
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
@@ -43,12 +45,17 @@ _MESSAGE_LINES = 12
 _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 
 
+#: How a case of a target is examined, for an architecture (None: the target's, the device's or the default) and with a
+#: defect planted already.
+Examine = Callable[["Target", "Case", "Arch | None", "str | None"], "Report"]
+
+
 @dataclass(frozen=True)
 class Report:
     """What one case showed, the worst finding first.
 
-    `runs` counts how often the target was called; `coverage` says what the loads and
-    stores of its kernels were seen to do.
+    `runs` counts how often the target was called; `coverage` says what the loads and stores of its kernels were seen to
+    do, in the simulator. `setting` and `arch` say where it ran, and what was compiled for.
     """
 
     target: Target
@@ -58,6 +65,7 @@ class Report:
     runs: int
     defect: str | None = None
     coverage: Coverage = field(default_factory=Coverage, compare=False)
+    setting: Setting = SIMULATED
 
     def raise_first(self) -> None:
         """Raise the first finding, as its kind's exception; the message tells all of them."""
@@ -71,45 +79,22 @@ class Report:
         return "\n".join([*messages, *format_rows((("case", str(self.case)), *more))])
 
 
-def examine(
-    target: Any,
-    *,
-    arch: str | None = None,
-    defect: str | None = None,
-    seed: int = 0,
-    regime: str = "exact",
-    layout: int = 0,
-    **arguments: Any,
+def examine_alone(
+    target: Target, case: Case, arch: Arch | None, defect: str | None = None, examine: Examine | None = None
 ) -> Report:
-    """Run one case of a target (or of what a target's spec names) and every check. Raises nothing for a finding.
-
-    `arch` is sm_90 where neither the call nor the target names one. `defect` plants a defect of an included kernel
-    first. Raises UsageError for arguments that are not the target's, for another architecture than a target's own,
-    UnsupportedError for what the simulator does not execute, and whatever fp4guard itself raises, as for a wrong use of
-    `oracle` in the target.
+    """As `examine_case`, or another way to examine, outside of hypothesis: UsageError for a case that the target
+    assumes away.
     """
-    from .loading import load_target, with_defect
-
-    found = target if isinstance(target, Target) else load_target(str(target))
-    if defect is not None:
-        found = with_defect(found, defect)
-    found.check_arguments(arguments)
-    case = Case({name: arguments[name] for name in found.recipes}, seed, regime, layout)
-    return examine_alone(found, case, None if arch is None else parse_arch(arch), defect)
-
-
-def examine_alone(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
-    """As `examine_case`, outside of hypothesis: UsageError for a case that the target assumes away."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using `assume` outside", HypothesisDeprecationWarning)
-            return examine_case(target, case, arch, defect)
+            return (examine or examine_case)(target, case, arch, defect)
     except UnsatisfiedAssumption:
         raise UsageError(f"{target.name} assumes that there is no such case: {case}") from None
 
 
 def examine_case(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
-    """As `examine`, for a case that is at hand; hypothesis.assume is let through."""
+    """Run one case in the simulator, and every check; hypothesis.assume is let through."""
     # Tiles are small: threads of the BLAS cost far more than they save, the more so beside other processes.
     with _thread_pools().limit(limits=1, user_api="blas"):
         return _Examination(target, case, target.arch_for(arch), defect).report()
@@ -121,7 +106,7 @@ def _thread_pools() -> ThreadpoolController:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """The CPU's random numbers of torch are the case's, and the caller's are left as they were."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
@@ -134,6 +119,7 @@ def _seeded(seed: int) -> Iterator[None]:
 class _Examination:
     def __init__(self, target: Target, case: Case, arch: Arch, defect: str | None) -> None:
         self._target, self._case, self._arch, self._defect = target, case, arch, defect
+        self._host = Emulation(arch)
         self._cache: dict[str, Any] = {}
         self._runs = 0
         self._coverage = Coverage()
@@ -146,10 +132,10 @@ class _Examination:
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
         if first.error is not None:
-            return [*self._incidents(first), _failure(first.error)]
+            return [*self._incidents(first), failure(first.error)]
         second = self._run(ORDINARY)
         if second.error is not None:
-            return [*self._incidents(second), _failure(second.error)]
+            return [*self._incidents(second), failure(second.error)]
         unstable = differing(first, second)
         random = differing(second, self._run(second.poison)) if unstable else {}
         # What is another value every time says nothing about what it depends on.
@@ -160,7 +146,7 @@ class _Examination:
         findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
         findings += outputs.wrong_values(second, unstable)
-        unexplained = {name: mask for name, mask in unstable.items() if not _written_by_none(first, name, mask)}
+        unexplained = {name: mask for name, mask in unstable.items() if not written_by_none(first, name, mask)}
         if random:
             findings += outputs.poison_dependent(second, random, "nondeterministic")
         elif unexplained and not blamed:
@@ -172,14 +158,15 @@ class _Examination:
         memory = CaseMemory(self._case, poison, self._cache)
         simulator = Simulator(memory, self._arch, backwards)
         error: BaseException | None = None
-        with _seeded(self._case.seed):
+        with seeded(self._case.seed):
             try:
-                with GuardAllocations(memory), simulator.intercepting():
+                guarding = GuardAllocations(memory, self._host.again)
+                with self._host.active(), guarding, simulator.intercepting():
                     self._target.function(memory, **self._case.arguments)
             except (Fp4guardError, UnsatisfiedAssumption):
                 raise
             except (Exception, SystemExit) as raised:
-                if _is_ours(raised) and not isinstance(raised, HangError):
+                if is_ours(raised) and not isinstance(raised, HangError):
                     raise
                 error = raised
         self._coverage.add(simulator.trace.coverage)
@@ -262,7 +249,7 @@ def _same(one: Record, other: Record) -> bool:
     return other.error is None and not differing(one, other) and one.outcome() == other.outcome()
 
 
-def _written_by_none(record: Record, name: str, mask: Any) -> bool:
+def written_by_none(record: Record, name: str, mask: Any) -> bool:
     """Whether the elements that differ are those that nothing was written to: reported as unwritten already."""
     return bool((mask <= record.checked[name].unwritten).all())
 
@@ -280,14 +267,14 @@ def _describe_change(changed: dict[str, Any], varied: Record, pattern: str) -> s
     return f"changes {', '.join(parts)} when the bytes read are {held}"
 
 
-def _failure(error: BaseException) -> Finding:
+def failure(error: BaseException) -> Finding:
     """The target raised an exception of its own, on arguments that its strategies allow, or a kernel did not end."""
     if isinstance(error, HangError):
         place, programs = error.location, tuple(error.programs)
         evidence = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
         return Finding("hang", error.why, None, place.file, place.line, place.column, programs, rows=evidence)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not _is_library(f.filename)]
+    own = [f for f in frames if not is_library(f.filename)]
     frame = own[-1] if own else frames[-1]
     rows = [("raised", f"{frame.filename}:{frame.lineno}   {frame.line or ''}".rstrip())]
     headline, *more = _summary(error)
@@ -296,15 +283,15 @@ def _failure(error: BaseException) -> Finding:
     return Finding("crash", headline, file=frame.filename, line=frame.lineno, rows=tuple(rows))
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> bool:
     """Whether fp4guard raised it, at fault or for a wrong use of it, and not the code under test."""
     files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
     while files and files[-1].is_relative_to(_NUMPY):
         files.pop()
-    # What the code under test asks of torch and of Triton goes through these two, and may fail there.
-    if _INTERCEPTION in files or files[-1:] == [_COMPILER]:
+    # What the code under test asks of torch and of Triton goes through these, and may fail there.
+    if _INTERCEPTION in files or files[-1:] == [_COMPILER] or any(file.is_relative_to(_HOST) for file in files):
         return False
-    return bool(files) and files[-1].is_relative_to(_PACKAGE) and _is_library(str(files[-1]))
+    return bool(files) and files[-1].is_relative_to(_PACKAGE) and is_library(str(files[-1]))
 
 
 def _summary(error: BaseException) -> list[str]:
@@ -317,7 +304,8 @@ def _summary(error: BaseException) -> list[str]:
     return [f"{name}: {lines[0]}", *lines[1:]] if lines else [name]
 
 
-def _is_library(file: str) -> bool:
+def is_library(file: str) -> bool:
+    """Whether a file is Python's, numpy's, torch's, Triton's or fp4guard's own, and so not to blame for a finding."""
     path = Path(file)
     # A clone of the project may be called fp4guard too, and the included kernels may lie in the package: those are not.
     if included.ROOT is not None and path.is_relative_to(included.ROOT):
@@ -329,4 +317,4 @@ def _is_library(file: str) -> bool:
 
 _STANDARD = Path(sysconfig.get_path("stdlib"))
 _PACKAGE, _NUMPY, *_ = _LIBRARIES = tuple(Path(m.__file__ or "").parent for m in (included, np, torch, triton))
-_INTERCEPTION, _COMPILER = Path(intercept.__file__), Path(compiler.__file__)
+_INTERCEPTION, _COMPILER, _HOST = Path(intercept.__file__), Path(compiler.__file__), Path(host.__file__).parent

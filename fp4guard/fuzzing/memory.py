@@ -15,7 +15,7 @@ from ..checks.outputs import ORACLE_DTYPES
 from ..errors import UsageError
 from ..formats import MXFP4, NVFP4, BlockFormat, BlockScaled
 from ..formats.rounding import OUTPUT_TYPES
-from ..memory import PLAIN, Layout, Memory, Poison, Role
+from ..memory import PLAIN, Layout, Memory, Poison, Region, Role
 from ..memory.region import zeros
 from ..oracle import generate
 from .case import Case
@@ -167,8 +167,12 @@ class CaseMemory(Memory):
                     f"mem.input({name!r}, undefined={mask.dtype} {mask.shape}): allowed is bool {region.shape}"
                 )
             region.forget(mask, self.poison)
-        self.originals[region.name] = region.bits()
+        self.remember(region)
         return region.tensor
+
+    def remember(self, region: Region) -> None:
+        """Keep what an input holds, to see afterwards that it still does."""
+        self.originals[region.name] = region.bits()
 
     def output(
         self,

@@ -9,18 +9,19 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from ..ttir import parse_arch
 from .case import Case
-from .examine import examine_case
+from .examine import Examine, examine_case
 from .loading import spec_of
 from .target import Target
 
 
-def test_function(target: Target, arch: str | None) -> Callable[[], None]:
+def test_function(target: Target, arch: str | None, examine_with: Examine = examine_case) -> Callable[[], None]:
     """A test of hypothesis under the profile that is loaded; its exceptions carry the report of the minimal case."""
-    found = target.arch_for(parse_arch(arch) if arch else None)
+    wanted = parse_arch(arch) if arch else None
+    target.arch_for(wanted)  # refused here, not by each case
 
     def examine(case: Case) -> None:
         __tracebackhide__ = True
-        examine_case(target, case, found).raise_first()
+        examine_with(target, case, wanted, None).raise_first()
 
     # Hypothesis keys its database by a test's source and signature: the spec in it keeps the cases of targets apart.
     examine.__annotations__["case"] = Annotated[Case, spec_of(target)]

@@ -25,6 +25,20 @@ DEFAULT_ARCH = "sm_90"
 _RESERVED = ("mem", "target", "arch", "defect", "seed", "regime", "layout")
 
 
+@dataclass(frozen=True, slots=True)
+class Few:
+    """`count` of the values of each list, others in each `turn`: after as many turns as that takes, all were there."""
+
+    count: int
+    turn: int
+
+    def of(self, values: Sequence[Any]) -> list[Any]:
+        """The turn's values, in the order of the list."""
+        start = self.turn * self.count
+        places = sorted({(start + i) % len(values) for i in range(self.count)})
+        return [values[place] for place in places]
+
+
 @dataclass(eq=False)  # not frozen: pytest keeps the marks of a test on the test
 class Target:
     """A function `(mem, **arguments)` that runs the code under test once, and says what it expects of it.
@@ -49,14 +63,18 @@ class Target:
     def file(self) -> Path:
         return Path(inspect.unwrap(self.function).__code__.co_filename)
 
-    def cases(self) -> SearchStrategy[Case]:
-        """Strategy of the target's cases."""
+    def cases(self, few: Few | None = None) -> SearchStrategy[Case]:
+        """Strategy of the target's cases, or of those that have few different configurations."""
+        recipes, layouts = dict(self.recipes), st.integers(0, LAYOUT_SEEDS - 1)
+        if few is not None:
+            recipes |= {name: st.sampled_from(few.of(values)) for name, values in self.choices.items()}
+            layouts = st.sampled_from(few.of(range(LAYOUT_SEEDS)))
 
         @st.composite
         def draw_case(draw: Any) -> Case:
-            arguments = draw_arguments(draw, self.recipes)
+            arguments = draw_arguments(draw, recipes)
             regime = draw(st.sampled_from(list(REGIMES)))
-            layout = draw(st.integers(0, LAYOUT_SEEDS - 1))
+            layout = draw(layouts)
             return Case(arguments, draw(st.integers(0, 2**16 - 1)), regime, layout)
 
         # Hypothesis spends five of six examples on copies of the one before in which one drawn value replaces

@@ -82,7 +82,8 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             given = [tensor for tensor in _tensors((*args, *(kwargs or {}).values())) if on_device(tensor)]
             result = self._run(func, args, kwargs or {})
             if func._schema.name in _VALUED and isinstance(result, torch.Tensor) and _movable(result):
-                result = self._moved(result)
+                # An array that is a region's own (`region.tensor`) is lifted too, and stays where it is.
+                result = result if self._memory.find(result.data_ptr()) else self._moved(result)
             if given and _gives_new(func):
                 for tensor in _tensors((result,)):
                     put(tensor, True)
@@ -194,7 +195,8 @@ def _caller() -> str:
     return "?"
 
 
-_INNER = (Path(torch.__file__).parent, Path(__file__).parent)
+_HERE = Path(__file__).parent
+_INNER = (Path(torch.__file__).parent, _HERE, _HERE.with_name("sim"), _HERE.with_name("session"))
 
 
 @cache

@@ -65,15 +65,18 @@ class Region:
         self.name, self.role, self.storage, self.dtype = name, role, storage, dtype
         self.shape, self.strides, self.base = shape, strides, base
         self.first, self.last = base, base + span(shape, strides) * dtype.itemsize
-        self.shadow: Bytes = zeros(len(storage))
-        self.elements(self.shadow)[...] = ADDRESSABLE
         self.huge = len(storage) > HUGE
-        self.dense = not self.huge and bool(self.shadow[self.first : self.last].all())
-        self.sealed = False
+        self.dense = self.sealed = False
         self.keep: Any = None
         self.number = 0
         self.owner: StorageWeakRef | None = None
         self._views: dict[tuple[str, int], np.ndarray[Any, Any]] = {}
+        self._cast_shadow()
+
+    def _cast_shadow(self) -> None:
+        self.shadow: Bytes = zeros(len(self.storage))
+        self.elements(self.shadow)[...] = ADDRESSABLE
+        self.dense = not self.huge and bool(self.shadow[self.first : self.last].all())
 
     def elements(self, storage: Bytes) -> np.ndarray[Any, Any]:
         """The bytes of `storage` (or of the shadow) that are the tensor's, as [*shape, itemsize]."""

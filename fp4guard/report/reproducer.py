@@ -13,12 +13,13 @@ from ..errors import UsageError
 from ..files import write_atomically
 from ..fuzzing.examine import Report
 from ..fuzzing.loading import family_of, spec_of
-from ..fuzzing.replay import EXIT_STATUSES
+from ..fuzzing.setting import SIMULATED, Setting
+from .replay import EXIT_STATUSES
 
 _SCRIPT = Template('''\
 """$message
 
-Found on device sim, arch $arch, data seed $seed, with $versions.
+Found on device $device, arch $arch, data seed $seed, with $versions.
 Exit status: $exit_statuses.
 """
 
@@ -40,7 +41,7 @@ if __name__ == "__main__":  # pytest may import it: the name may begin as a test
         offset=$offset,
         arch=$arch_literal,
         defect=$defect,
-    )
+$setting    )
 ''')
 
 
@@ -51,7 +52,8 @@ def script_name(report: Report) -> str:
     """
     finding = report.findings[0]
     file = report.target.file.name if family_of(report.target) is None else ""
-    digest = report.case.digest(report.arch, report.defect or "", *filter(None, [file]))
+    where = "" if report.setting.in_process else str(report.setting)
+    digest = report.case.digest(report.arch, report.defect or "", *filter(None, [file, where]))
     return f"{report.target.name}-{finding.kind}-{digest}.py"
 
 
@@ -81,6 +83,8 @@ def write_reproducer(report: Report, folder: Path) -> Path:
         offset=repr(report.findings[0].offset),
         arch_literal=repr(report.arch),
         defect=repr(report.defect),
+        device=str(report.setting),
+        setting=_setting(report.setting),
     )
     write(path, text)
     return path
@@ -104,6 +108,14 @@ def _in_docstring(text: str) -> str:
     """The text as it may stand between triple quotes: what cannot be printed is escaped."""
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _setting(setting: Setting) -> str:
+    """The arguments of `replay` for a setting that is not the simulator in the same process."""
+    chosen = {"device": setting.device, "guard_pages": setting.guard_pages, "isolated": setting.isolated}
+    return "".join(
+        f"        {name}={value!r},\n" for name, value in chosen.items() if value != getattr(SIMULATED, name)
+    )
 
 
 def _versions() -> str:

@@ -1,0 +1,115 @@
+"""Buffers that lie between pages that are not mapped: an access of one element too many is a fault of the GPU.
+
+Through CUDA's virtual-memory API, as its driver offers it (CUDA Driver API, 6.14). Memory is mapped in units of the
+card's granularity, 2 MiB so far; a mapping is kept and used again, for making one takes half a millisecond.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import torch
+
+from ..errors import UsageError
+
+#: A buffer touches the page before it, or the one behind it.
+ENDS = ("behind", "before")
+
+#: A buffer that ends at a page begins where Triton's specialisation for aligned pointers still holds, so that what it
+#: lies on is compiled as ever: up to 15 bytes lie between its end and the page. They are guard bytes.
+SLACK = 16
+
+_DEVICE, _PINNED, _READ_WRITE = 1, 1, 3
+
+
+class _Location(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), ("id", ctypes.c_int)]
+
+
+class _Properties(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int), ("handle_types", ctypes.c_int), ("location", _Location),
+        ("win32", ctypes.c_void_p), ("flags", ctypes.c_ubyte * 8),
+    ]  # fmt: skip
+
+
+class _Access(ctypes.Structure):
+    _fields_ = [("location", _Location), ("flags", ctypes.c_int)]
+
+
+class _Bytes:
+    """Memory of the device as others take it over (the CUDA array interface, version 3)."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (size,), "typestr": "|u1", "data": (address, False), "strides": None, "version": 3,
+        }  # fmt: skip
+
+
+class GuardPages:
+    """An allocator that puts each buffer beside a page that is not mapped: `behind` it, or `before` it."""
+
+    def __init__(self, device: torch.device, end: str) -> None:
+        if device.type != "cuda" or torch.version.hip:
+            raise UsageError("guard_pages=True: CUDA's driver alone has them; allowed is False")
+        self.device = device
+        self._end = end
+        self._free: dict[int, list[torch.Tensor]] = {}
+        self._taken: list[torch.Tensor] = []
+
+    def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
+        granule = _granularity(self.device.index)
+        size = max(-(-inside // granule), 1) * granule
+        free = self._free.setdefault(size, [])
+        storage = free.pop() if free else _map(self.device, size, granule)
+        self._taken.append(storage)
+        return storage, 0 if self._end == "before" else size - -(-inside // SLACK) * SLACK
+
+    def reset(self) -> None:
+        for storage in self._taken:
+            self._free[len(storage)].append(storage)
+        self._taken.clear()
+
+
+def _map(device: torch.device, size: int, granule: int) -> torch.Tensor:
+    """Memory uint8 [size] with a granule of addresses on both sides that nothing is mapped to. It is never unmapped."""
+    start, handle = ctypes.c_uint64(), ctypes.c_uint64()
+    total = size + 2 * granule
+    _call(
+        "cuMemAddressReserve", ctypes.byref(start), _size(total), _size(granule), ctypes.c_uint64(0), ctypes.c_uint64(0)
+    )
+    properties = _properties(device.index)
+    _call("cuMemCreate", ctypes.byref(handle), _size(size), ctypes.byref(properties), ctypes.c_uint64(0))
+    address = start.value + granule
+    _call("cuMemMap", ctypes.c_uint64(address), _size(size), _size(0), handle, ctypes.c_uint64(0))
+    access = _Access(_Location(_DEVICE, device.index), _READ_WRITE)
+    _call("cuMemSetAccess", ctypes.c_uint64(address), _size(size), ctypes.byref(access), _size(1))
+    return torch.as_tensor(_Bytes(address, size), device=device)
+
+
+@cache
+def _granularity(index: int) -> int:
+    found = ctypes.c_size_t()
+    properties = _properties(index)
+    _call("cuMemGetAllocationGranularity", ctypes.byref(found), ctypes.byref(properties), ctypes.c_int(0))
+    return found.value
+
+
+def _properties(index: int) -> _Properties:
+    return _Properties(_PINNED, 0, _Location(_DEVICE, index), None)
+
+
+_size = ctypes.c_size_t
+
+
+def _call(name: str, *arguments: Any) -> None:
+    status = getattr(_driver(), name)(*arguments)
+    if status:
+        raise RuntimeError(f"{name} of CUDA's driver gave error {status}")
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")

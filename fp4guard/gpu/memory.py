@@ -1,0 +1,103 @@
+"""The guarded allocator of one run of a case on a GPU: what a target sees as `mem`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from ..errors import UnsupportedError
+from ..fuzzing.case import Case
+from ..fuzzing.memory import CaseMemory
+from ..memory import Layout, Poison, Region, Role
+from ..memory.layouts import CONTIGUOUS, span
+from ..memory.region import ALIGNMENT
+from .allocators import Allocator
+from .guards import CHUNK
+from .region import DeviceRegion, storage_order
+
+#: Red zones are at least this wide: a row of the widest tile of the kernels that are known.
+ZONE = 4096
+
+#: Offsets of the guard kernels are 32-bit.
+MOST_BYTES = 2**31 - CHUNK
+
+
+class DeviceMemory(CaseMemory):
+    """`CaseMemory` whose tensors are on a GPU. What is allocated there is handed back by `allocator.reset()`.
+
+    Layouts whose rows lie 2^31 elements apart are the simulator's: it alone pays nothing for what lies between.
+    """
+
+    def __init__(self, case: Case, poison: Poison, cache: dict[str, Any], allocator: Allocator) -> None:
+        super().__init__(case, poison, cache)
+        self._allocator = allocator
+        self.device_type = allocator.device.type
+
+    def empty(
+        self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout = CONTIGUOUS
+    ) -> Region:
+        return self._make(name, role, shape, dtype, layout.strides(shape), layout.offset)
+
+    def empty_strided(
+        self, name: str, role: Role, shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype
+    ) -> Region:
+        return self._make(name, role, shape, dtype, strides, 0)
+
+    def place(self, name: str, role: Role, values: torch.Tensor, layout: Layout = CONTIGUOUS) -> Region:
+        shape = tuple(values.shape)
+        strides = layout.strides(shape)
+        return self._make(name, role, shape, values.dtype, strides, layout.offset, self._uploaded(values, strides))
+
+    def region_of(self, tensor: torch.Tensor, name: str) -> Region:
+        if tensor.device.type != self.device_type:
+            return super().region_of(tensor, name)
+        whole = tensor.untyped_storage()
+        # Not data_ptr(), which is 0 for a tensor of no elements; and an arena's storage begins with another region.
+        region = self.find(whole.data_ptr() + int(tensor.storage_offset()) * tensor.element_size())
+        if region is None:
+            with _disable_current_modes():
+                storage = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole)
+            count = whole.nbytes() // tensor.element_size()
+            region = self.add(DeviceRegion(name, Role.FOREIGN, storage, tensor.dtype, (count,), (1,), 0))
+            region.keep = tensor  # the addresses must not be given to another tensor while the region is known
+        return region
+
+    def remember(self, region: Region) -> None:
+        """The device has what an input was given."""
+
+    def _make(
+        self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...],
+        offset: int, given: torch.Tensor | None = None,
+    ) -> Region:  # fmt: skip
+        size = dtype.itemsize
+        inside = (span(shape, strides) + offset) * size
+        row = shape[-1] * size if shape else 0
+        zone = max(ZONE, -(-row // ALIGNMENT) * ALIGNMENT)
+        if inside + 2 * zone > MOST_BYTES:
+            raise UnsupportedError(f"a tensor of {inside} bytes (`{name}`) in guarded memory on a GPU")
+        with _disable_current_modes():
+            storage, base = self._allocator.take(inside, zone)
+            region = DeviceRegion(name, role, storage, dtype, shape, strides, base + offset * size)
+            region.given = given
+            region.fill(self.poison)
+        return self.add(region)
+
+    def _uploaded(self, values: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+        """The bytes of values in storage order, on the device; sent once a case where the host has them."""
+        with _disable_current_modes():
+            ordered = values.detach().permute(storage_order(strides)).contiguous()
+            held = ordered.view(torch.uint8).reshape(-1) if ordered.numel() else ordered.new_empty(0, dtype=torch.uint8)
+            if held.device.type == self.device_type and self.device_type != "cpu":
+                return held.clone()
+            for known, sent in self._cache.setdefault("sent to the device", []):
+                if known.shape == held.shape and torch.equal(known, held):
+                    return sent  # type: ignore[no-any-return]
+            sent = held.to(self._allocator.device, copy=True)
+            self._cache["sent to the device"].append((held, sent))
+            return sent
+
+    def _layout(self, name: str, layouts: Sequence[Layout]) -> Layout:
+        return super()._layout(name, [layout for layout in layouts if not layout.reach])

@@ -1,0 +1,69 @@
+"""What a worker is asked and what it answers: plain data, which any two processes can exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..checks import Finding
+from ..checks.coverage import Coverage
+from ..fuzzing.case import Case
+from ..fuzzing.loading import spec_of
+from ..fuzzing.setting import Setting
+from ..fuzzing.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is asked first: the architecture of the GPU, sm_<n> or gfx<n>. The answer is its name, or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One case of a target that is found by its spec. `arch` None: the target's own, or the default, or the GPU's."""
+
+    spec: str
+    defect: str | None
+    arguments: dict[str, Any]
+    seed: int
+    regime: str
+    layout: int
+    arch: str | None
+    setting: Setting
+
+    @staticmethod
+    def of(target: Target, case: Case, arch: str | None, defect: str | None, setting: Setting) -> Request:
+        """The request for a case."""
+        arguments = dict(case.arguments)
+        return Request(spec_of(target), defect, arguments, case.seed, case.regime, case.layout, arch, setting)
+
+    @property
+    def case(self) -> Case:
+        return Case(self.arguments, self.seed, self.regime, self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The answer: what `Report` holds beside its target and case. `last`: the worker is of no more use, and ends."""
+
+    arch: str
+    findings: tuple[Finding, ...]
+    runs: int
+    coverage: Coverage
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedAway:
+    """The target assumes that there is no such case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No answer. `kind` names what was raised: UsageError, UnsupportedError, or None for the harness' own failure."""
+
+    kind: str | None
+    parts: tuple[Any, ...]
+
+
+Answer = Examined | AssumedAway | Failed | str

@@ -1,0 +1,93 @@
+"""A worker: examines one case after the other, as it is asked, until it is told to end or a case ends it."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from hypothesis.errors import UnsatisfiedAssumption
+
+from ..errors import Fp4guardError, UnsupportedError
+from ..fuzzing.examine import examine_case
+from ..fuzzing.loading import load_target, with_defect
+from ..fuzzing.target import Target
+from ..gpu.device import current_gpu
+from ..gpu.examine import examine_on_gpu
+from ..ttir import parse_arch
+from .journal import Journal
+from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
+
+#: The worker tells where it is shortly before its client's patience ends: Python's stack, on standard error.
+_BEFORE_THE_END = 0.95
+
+
+def serve(requests: Connection, journal_descriptor: int) -> None:
+    """Answer requests until the other end closes, or until one leaves the process of no more use."""
+    journal = Journal(io.FileIO(journal_descriptor, "wb"))
+    while True:
+        try:
+            request: Request | Probe = requests.recv()
+        except EOFError:
+            return
+        if isinstance(request, Probe):
+            requests.send(_told(lambda: current_gpu().arch))
+            continue
+        journal.case(request.spec, repr(request.case))
+        faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END)
+        answer = answer_to(request, journal)
+        faulthandler.cancel_dump_traceback_later()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        requests.send(answer)
+        if isinstance(answer, Examined) and answer.last:
+            return
+
+
+def answer_to(request: Request, journal: Journal) -> Answer:
+    """Examine the case."""
+
+    def examined() -> Examined:
+        target = load_target(request.spec)
+        if request.defect is not None:
+            target = with_defect(target, request.defect)
+        return _DEVICES[request.setting.device](target, request, journal)
+
+    return _told(examined)
+
+
+def _told(answer: Callable[[], Examined | str]) -> Answer:
+    """The answer; whatever is raised is one too."""
+    try:
+        return answer()
+    except UnsatisfiedAssumption:
+        return AssumedAway()
+    except UnsupportedError as error:
+        return Failed("UnsupportedError", (error.what, error.location, error.detail))
+    except Fp4guardError as error:
+        return Failed("UsageError", (str(error),))
+    except Exception:
+        return Failed(None, (traceback.format_exc(),))
+
+
+def _simulated(target: Target, request: Request, journal: Journal) -> Examined:
+    report = examine_case(
+        target, request.case, None if request.arch is None else parse_arch(request.arch), request.defect
+    )
+    return Examined(report.arch, report.findings, report.runs, report.coverage)
+
+
+def _on_gpu(target: Target, request: Request, journal: Journal) -> Examined:
+    setting = request.setting
+    report, usable = examine_on_gpu(target, request.case, request.defect, setting.guard_pages, journal.launch)
+    return Examined(report.arch, report.findings, report.runs, report.coverage, last=not usable)
+
+
+_DEVICES: dict[str, Callable[[Target, Request, Journal], Examined]] = {
+    "sim": _simulated,
+    "cuda": _on_gpu,
+    "hip": _on_gpu,
+}
