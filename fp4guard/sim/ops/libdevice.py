@@ -1,6 +1,7 @@
-"""tt.extern_elementwise: functions of NVIDIA's libdevice and AMD's OCML, by symbol.
+"""tt.extern_elementwise: functions of NVIDIA's libdevice and AMD's OCML and OCKL, by symbol.
 
-`__nv_tanhf`, `__nv_fast_tanhf`, `__nv_tanh`, `__ocml_tanh_f32` and `__ocml_tanh_f64` are all the row `tanh`. Sources:
+`__nv_tanhf`, `__nv_fast_tanhf`, `__nv_tanh`, `__ocml_tanh_f32`, `__ocml_tanh_f64` and `__triton_hip_fast_tanhf` are all
+the row `tanh`. Sources:
 NVIDIA libdevice user's guide; the CUDA mathematical functions for special cases. Functions are computed in float64 and
 rounded once, where the library is off by a few ulp.
 """
@@ -21,8 +22,13 @@ from . import exact
 from .arith import Rule
 from .math import from_torch, multiply_high
 
-_OCML = re.compile(r"__ocml_(?:native_)?(\w+)_f(?:16|32|64)$")
-_NVIDIA = re.compile(r"__nv_(?:fast_)?(\w+)$")
+#: AMD's by the library, and those that Triton itself puts together for AMD.
+_SYMBOLS = (
+    re.compile(r"__nv_(?:fast_)?(\w+)$"),
+    re.compile(r"__ocml_(?:native_)?(\w+)_f(?:16|32|64)$"),
+    re.compile(r"__ockl_(\w+)_u(?:32|64)$"),
+    re.compile(r"__triton_hip_(?:fast_)?(\w+)$"),
+)
 
 
 def _away(x: Array) -> Array:
@@ -78,6 +84,20 @@ def _unsigned(function: Callable[..., Array]) -> Callable[..., Array]:
         return function(*(x.view(kind) for x in operands)).view(operands[0].dtype)
 
     return apply
+
+
+def _bytes_picked(x: Array, y: Array, selector: Array) -> Array:
+    """Four bytes of the eight of y:x, by the lower three bits of each nibble."""
+    both = x.view(np.uint32).astype(np.uint64) | y.view(np.uint32).astype(np.uint64) << np.uint64(32)
+    result = np.zeros(np.broadcast_shapes(both.shape, selector.shape), np.uint64)
+    for place in range(4):
+        which = (selector.view(np.uint32).astype(np.uint64) >> np.uint64(4 * place)) & np.uint64(7)
+        result |= ((both >> (np.uint64(8) * which)) & np.uint64(0xFF)) << np.uint64(8 * place)
+    return result.astype(np.uint32).view(np.int32)
+
+
+def _low_24(x: Array) -> Array:
+    return x << x.dtype.type(8) >> x.dtype.type(8)
 
 
 #: Computed in float64 from operands of any type, rounded to the result's.
@@ -145,6 +165,8 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "rhypot": lambda x, y: 1 / np.hypot(x, y),
     "rint": np.rint,
     "round": _away,
+    "rnorm3d": lambda x, y, z: 1 / np.hypot(np.hypot(x, y), z),
+    "rnorm4d": lambda x, y, z, w: 1 / np.hypot(np.hypot(x, y), np.hypot(z, w)),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "saturate": lambda x: np.fmin(np.fmax(x, 0.0), 1.0),
     "scalbn": lambda x, n: np.ldexp(x, n.astype(np.int64)),
@@ -162,22 +184,32 @@ _FLOAT: dict[str, Callable[..., Array]] = {
 #: Exact in the operands' own type: no detour through float64, which would round twice.
 _PLAIN: dict[str, Callable[..., Array]] = {
     "abs": np.abs,
+    "byte_perm": _bytes_picked,
     "dadd_rn": np.add,
     "dmul_rn": np.multiply,
     "dsub_rn": np.subtract,
     "fadd_rn": np.add,
     "fmul_rn": np.multiply,
     "fsub_rn": np.subtract,
+    "hadd": lambda x, y: (x & y) + ((x ^ y) >> 1),  # the average, without the carry that a sum would lose
+    "iabs": np.abs,
     "llabs": np.abs,
     "llmax": np.maximum,
     "llmin": np.minimum,
     "max": np.maximum,
     "min": np.minimum,
+    "mul24": lambda x, y: _low_24(x) * _low_24(y),
     "mulhi": multiply_high,
     "mul64hi": multiply_high,
     "nextafter": np.nextafter,
+    "rhadd": lambda x, y: (x | y) - ((x ^ y) >> 1),
+    "sad": lambda x, y, z: np.maximum(x, y) - np.minimum(x, y) + z,
+    "uhadd": _unsigned(lambda x, y: (x & y) + ((x ^ y) >> 1)),
+    "umul24": _unsigned(lambda x, y: (x & 0xFFFFFF) * (y & 0xFFFFFF)),
     "umul64hi": _unsigned(multiply_high),
     "umulhi": _unsigned(multiply_high),
+    "urhadd": _unsigned(lambda x, y: (x | y) - ((x ^ y) >> 1)),
+    "usad": _unsigned(lambda x, y, z: np.maximum(x, y) - np.minimum(x, y) + z),
 }
 
 #: Predicates, which give an integer.
@@ -217,6 +249,12 @@ def _popcount(x: Array) -> Array:
     return np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int32)
 
 
+def _reversed_bits(x: Array) -> Array:
+    octets = np.ascontiguousarray(x)[..., None].view(np.uint8)
+    bits = np.unpackbits(octets, axis=-1, bitorder="little")
+    return np.packbits(bits[..., ::-1], axis=-1, bitorder="little").view(x.dtype)[..., 0]
+
+
 def _leading_zeros(x: Array) -> Array:
     bits = 8 * x.dtype.itemsize
     unsigned = x.view(f"u{x.dtype.itemsize}")
@@ -230,12 +268,15 @@ def _first_set(x: Array) -> Array:
 
 
 _BITS: dict[str, Callable[[Array], Array]] = {
+    "brev": _reversed_bits,
+    "brevll": _reversed_bits,
     "clz": _leading_zeros,
     "clzll": _leading_zeros,
     "ffs": _first_set,
     "ffsll": _first_set,
     "popc": _popcount,
     "popcll": _popcount,
+    "popcount": _popcount,
 }
 
 
@@ -257,10 +298,7 @@ def saturated(whole: Array, target: np.dtype[Any], nothing: int) -> Array:
 
 def name_of(symbol: str) -> str | None:
     """The row of a symbol; None when there is none."""
-    match = _OCML.match(symbol) or _NVIDIA.match(symbol)
-    if match is None:
-        return None
-    name = match[1]
+    name = next((match[1] for pattern in _SYMBOLS if (match := pattern.match(symbol))), "")
     for candidate in (name, name[:-1] if name.endswith(("f", "d")) else name):
         if candidate in NAMES:
             return candidate
