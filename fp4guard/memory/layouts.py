@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Layout:
     """One way to place a tensor. Units are elements.
 
-    `row_gap`: guard elements behind each row (the last dimension of storage); `offset`: elements between the start of
+    `row_gap`: guard elements behind each row (the last dimension of storage); `plane_gap`: as many
+    more behind each plane of rows, and behind whatever is made of planes; `offset`: elements between the start of
     the storage and the tensor's first element; `transposed`: the last two dimensions change places in storage;
     `reach`: rows are so far apart that the last one starts at least so many elements behind the first, and as aligned
     as padded rows are.
@@ -18,6 +19,7 @@ class Layout:
 
     name: str
     row_gap: int = 0
+    plane_gap: int = 0
     offset: int = 0
     transposed: bool = False
     reach: int = 0
@@ -36,6 +38,8 @@ class Layout:
             step *= max(shape[dim], 1)
             if place == 0 and len(shape) >= 2:
                 step = max(step + self.row_gap, apart)
+            elif place > 0:
+                step += self.plane_gap
         return tuple(strides)
 
 
@@ -46,6 +50,8 @@ OFFSET = Layout("offset", offset=16)
 PADDED_ROWS = Layout("padded rows", row_gap=16)
 ODD_ROWS = Layout("odd rows", row_gap=5)
 ODD_OFFSET = Layout("odd offset", row_gap=5, offset=3)
+#: A batch, a head or an expert is not as far from the next as its rows fill.
+PADDED_PLANES = Layout("padded planes", row_gap=16, plane_gap=48)
 TRANSPOSED = Layout("transposed", transposed=True)
 TRANSPOSED_PADDED = Layout("transposed, padded", row_gap=7, transposed=True)
 #: Offsets of the last row do not fit into 32 bits. What lies between the rows takes no memory.
@@ -56,7 +62,7 @@ PLAIN = (CONTIGUOUS, OFFSET)
 #: For a kernel that takes the row stride and assumes that a row is contiguous.
 ROWS = (*PLAIN, PADDED_ROWS, ODD_ROWS, ODD_OFFSET)
 #: For a kernel that takes every stride.
-STRIDED = (*ROWS, TRANSPOSED, TRANSPOSED_PADDED)
+STRIDED = (*ROWS, PADDED_PLANES, TRANSPOSED, TRANSPOSED_PADDED)
 #: For a kernel that takes every stride and computes offsets in 64 bits.
 WIDE = (*STRIDED, HUGE_ROWS)
 

@@ -195,6 +195,20 @@ _PADDING = (
         summary="The fill never takes place: padding gets the scale of the zeros that masked lanes load.",
     ),
     Defect(
+        id="pad-fill-linear",
+        edits=(
+            Edit(
+                "kernel.py",
+                "        tl.store(ptrs, tl.where(mask, scales, PADDING).to(tl.uint8))",
+                "        ptrs = tl.where(mask, ptrs, ptr + row * padded_groups + group)\n"
+                "        tl.store(ptrs, tl.where(mask, scales, PADDING).to(tl.uint8))",
+            ),
+        ),
+        kinds=("race", "unwritten-output", "wrong-value", "padding-content"),
+        provenance="vLLM 086f514d class",
+        summary="Padding is stored as if the buffer were linear: 127 goes over scales, and padding stays as it was.",
+    ),
+    Defect(
         id="pad-two-contents",
         edits=(
             Edit("kernel.py", "tl.where(mask, scales, PADDING)", "tl.where(offs_row[:, None] < ROWS, scales, PADDING)"),

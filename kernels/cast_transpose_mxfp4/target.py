@@ -24,7 +24,7 @@ from .launch import DIRECTIONS, LAYOUTS, SCALES_PADDING, CastTransposed, Quantiz
 from .launch import cast_transpose_mxfp4 as launch
 
 #: Axes in front fold into one with the last but one only where that is the outer one in memory.
-FOLDING = tuple(layout for layout in fg.WIDE if not layout.transposed)
+FOLDING = tuple(layout for layout in fg.WIDE if not (layout.transposed or layout.plane_gap))
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

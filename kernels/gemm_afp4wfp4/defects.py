@@ -121,6 +121,110 @@ DEFECTS = (
         summary="The first split sums what the others store, in the launch in which they store it, and waits for none. "
         "Triggered by more than one split.",
     ),
+    Defect(
+        id="n-unmasked",
+        edits=(
+            Edit(
+                "kernel.py",
+                "offs_bn = (pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)) % N",
+                "offs_bn = pid_n * BLOCK_SIZE_N + tl.arange(0, BLOCK_SIZE_N)",
+            ),
+        ),
+        kinds=("oob-read",),
+        provenance="vLLM #34632 class",
+        summary="Columns of B no longer wrap around at N, and no mask takes their place. No result shows it: "
+        "they are never stored. Triggered by N % BLOCK_SIZE_N != 0.",
+    ),
+    Defect(
+        id="out-n-padded",
+        edits=(
+            Edit(
+                "kernel.py",
+                "c_mask = (offs_cm[:, None] < M) & (offs_cn[None, :] < N)",
+                "c_mask = (offs_cm[:, None] < M) & (offs_cn[None, :] < tl.cdiv(N, BLOCK_SIZE_N) * BLOCK_SIZE_N)",
+            ),
+        ),
+        kinds=("oob-write", "race", "wrong-value"),
+        provenance="AITER 810bb82310 class",
+        summary="C has N columns and is stored for whole tiles. Triggered by N % BLOCK_SIZE_N != 0.",
+    ),
+    Defect(
+        id="absolute-mask",
+        edits=(Edit("kernel.py", "k_left = split_end - k\n", "k_left = split_end\n"),),
+        kinds=("oob-read", "uninitialized-read", "poison-dependent", "wrong-value"),
+        provenance="AITER 13e5a53229",
+        summary="Offsets from the start of a K block are compared with the end of the split: only its first block is "
+        "masked. Triggered by K > BLOCK_SIZE_K that is no multiple of it.",
+    ),
+    Defect(
+        id="masked-undefined",
+        edits=(
+            Edit(
+                "kernel.py", "mask=a_groups[None, :] < groups_left, other=127)", "mask=a_groups[None, :] < groups_left)"
+            ),
+        ),
+        kinds=("undefined-lane", "poison-dependent", "wrong-value"),
+        provenance="AITER c17f867ad5 and 44146e6ef2",
+        summary="Masked scales of A have no `other`: the codes there are zero, and 0 * NaN is NaN. Triggered by "
+        "K % BLOCK_SIZE_K != 0.",
+    ),
+    Defect(
+        id="nibble-swap",
+        edits=(
+            Edit(
+                "kernel.py",
+                'acc = tl.dot_scaled(a, a_scales, "e2m1"',
+                'acc = tl.dot_scaled(a >> 4 | a << 4, a_scales, "e2m1"',
+            ),
+        ),
+        kinds=("wrong-value",),
+        provenance="torchao 28612d00e",
+        summary="A's high nibble is taken for the even k, B's is not.",
+    ),
+    Defect(
+        id="shuffle-stride-valid",
+        edits=(
+            Edit("launch.py", "        w_scales.stride(0),\n", "        w_scales.stride(0) if not shuffled else k,\n"),
+        ),
+        kinds=("oob-read", "uninitialized-read", "poison-dependent", "wrong-value"),
+        provenance="AITER #2900, d6cefa9783",
+        summary="A row of preshuffled scales is taken to be as long as the valid groups, not as the padded ones: wrong "
+        "from row 32 on. Triggered by K % 256 != 0.",
+    ),
+    Defect(
+        id="inferred-stride",
+        edits=(Edit("launch.py", "        x.stride(0),\n        x.stride(1),\n", "        k // 2,\n        1,\n"),),
+        kinds=("oob-read", "wrong-value"),
+        provenance="AITER 6740fb7911",
+        summary="X is taken to be contiguous.",
+    ),
+    Defect(
+        id="scale-offset-from-data",
+        edits=(Edit("launch.py", "        x_scales.stride(0),\n", "        x.stride(0) // 16,\n"),),
+        kinds=("oob-read", "wrong-value"),
+        provenance="AITER ab978d999d",
+        summary="The row stride of X's scales is worked out from that of its codes: right until either is padded.",
+    ),
+    Defect(
+        id="int32-offset",
+        edits=(Edit("kernel.py", "    stride_am = tl.cast(stride_am, tl.int64)\n", ""),),
+        kinds=("int-overflow", "oob-read"),
+        provenance="AITER 8fd26e3d13 and 9791b8c150, FlashInfer 6c18be5b9",
+        summary="Offsets of A's rows are 32-bit. Triggered by rows that are far apart.",
+    ),
+    Defect(
+        id="int32-offset-out",
+        edits=(
+            Edit(
+                "kernel.py",
+                "    stride_ck = tl.cast(stride_ck, tl.int64)\n    stride_cm = tl.cast(stride_cm, tl.int64)\n",
+                "    stride_ck = tl.cast(stride_ck, tl.int64)\n",
+            ),
+        ),
+        kinds=("int-overflow", "oob-write"),
+        provenance="AITER 8fd26e3d13 class",
+        summary="Offsets of C's rows are 32-bit, those of the reduction are not.",
+    ),
 )
 
 

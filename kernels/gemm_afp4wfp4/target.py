@@ -25,10 +25,10 @@ PRESHUFFLED = [name for name, c in CONFIGS.items() if c.block_m >= 32 and c.bloc
     dtype=list(DTYPES),
 )
 def gemm_afp4wfp4(mem, m, n, k, config, dtype):
-    """Linear scales, any strides."""
-    a = mem.mxfp4("a", (m, k), fg.STRIDED)
-    b = mem.mxfp4("b", (n, k), fg.STRIDED)
-    out = mem.output("out", (m, n), DTYPES[dtype], fg.STRIDED)
+    """Linear scales, any strides, of any size."""
+    a = mem.mxfp4("a", (m, k), fg.WIDE)
+    b = mem.mxfp4("b", (n, k), fg.WIDE)
+    out = mem.output("out", (m, n), DTYPES[dtype], fg.WIDE)
     launch(a.codes, b.codes, a.scales, b.scales, out, config=CONFIGS[config])
     mem.expect(out, oracle.gemm(a, b))
 

@@ -22,6 +22,21 @@ _ADDRESSES = (
         "last expert are read beyond their end. Triggered by N % BLOCK_SIZE_N != 0.",
     ),
     Defect(
+        id="scale-k-unmasked",
+        edits=(Edit("kernel.py", "tl.load(b_scale_ptrs, mask=b_mask, other=127)", "tl.load(b_scale_ptrs)"),),
+        kinds=("oob-read", "wrong-value"),
+        provenance="AITER gemm_afp4wfp4 #1864 and #2671, in this kernel",
+        summary="The last K step loads scales beyond the last group of the row. Triggered by K % BLOCK_SIZE_K != 0.",
+    ),
+    Defect(
+        id="a-mask-units",
+        edits=(Edit("kernel.py", "(2 * offs_byte[None, :] < k_left)", "(offs_byte[None, :] < k_left)"),),
+        kinds=("oob-read",),
+        provenance="AITER fdfb73c56e",
+        summary="The mask of A compares bytes of B with elements: A is read beyond K, where B is zero. Triggered by "
+        "K % BLOCK_SIZE_K != 0.",
+    ),
+    Defect(
         id="scale-floor-cdiv",
         edits=(
             Edit(
@@ -200,6 +215,13 @@ _ADDRESSES = (
         kinds=("oob-read", "wrong-value"),
         provenance="AITER 6740fb7911",
         summary="A's rows are taken to be contiguous. Triggered by a transposed A.",
+    ),
+    Defect(
+        id="inferred-stride-experts",
+        edits=(Edit("kernel.py", "b_ptr + expert * stride_be", "b_ptr + expert * (stride_bn * N)"),),
+        kinds=("oob-read", "wrong-value"),
+        provenance="AITER 6740fb7911 class",
+        summary="The weights of an expert are taken to begin where the rows of the one before end.",
     ),
     Defect(
         id="scale-offset-from-data",

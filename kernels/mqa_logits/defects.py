@@ -162,6 +162,13 @@ _TRITON_DEFECTS = (
         "offsets are 64-bit.",
     ),
     Defect(
+        id="inferred-stride-batch",
+        edits=(Edit(_TRITON, "q_ptr + batch * stride_qb + n * stride_qn", "q_ptr + row * stride_qn"),),
+        kinds=("oob-read", "wrong-value"),
+        provenance="AITER 6740fb7911 class",
+        summary="The tokens of one batch are taken to follow those of the batch before without a gap.",
+    ),
+    Defect(
         id="inferred-stride-out",
         edits=(Edit("launch.py", "        out.stride(0),\n", "        max_model_len,\n"),),
         kinds=("oob-write", "wrong-value", "race"),

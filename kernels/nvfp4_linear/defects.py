@@ -125,6 +125,41 @@ DEFECTS = (
         summary="Ties at 0.25, 1.25, 2.5 and 5 go away from zero: only a value exactly in the middle shows it.",
     ),
     Defect(
+        id="int32-offset",
+        edits=(Edit("kernel.py", "    stride_xm = tl.cast(stride_xm, tl.int64)\n", ""),),
+        kinds=("int-overflow", "oob-read"),
+        provenance="AITER 8fd26e3d13 and 9791b8c150, FlashInfer 6c18be5b9",
+        summary="Offsets of the activations' rows are 32-bit. Triggered by rows that are far apart.",
+    ),
+    Defect(
+        id="int32-offset-gemm",
+        edits=(Edit("kernel.py", "    stride_bn = tl.cast(stride_bn, tl.int64)\n", ""),),
+        kinds=("int-overflow", "oob-read"),
+        provenance="AITER 8fd26e3d13 and 9791b8c150, FlashInfer 6c18be5b9",
+        summary="Offsets of the weight's rows are 32-bit.",
+    ),
+    Defect(
+        id="absolute-mask",
+        edits=(Edit("kernel.py", "groups_left = k_left // 8\n", "groups_left = K // 8\n"),),
+        kinds=("oob-read", "uninitialized-read", "poison-dependent", "wrong-value"),
+        provenance="AITER 13e5a53229",
+        summary="Groups are counted from the start of a step along K, and compared with all of K's: from the second "
+        "step on no scale is masked.",
+    ),
+    Defect(
+        id="sticky-lost",
+        edits=(
+            Edit(
+                "kernel.py",
+                "_to_e2m1(x * multiplier[:, :, None])",
+                "_to_e2m1((x * multiplier[:, :, None]).to(tl.bfloat16).to(tl.float32))",
+            ),
+        ),
+        kinds=("wrong-value",),
+        provenance="triton_kernels 0616e645 class",
+        summary="The scaled value is rounded to bf16 before it is rounded to E2M1: next to a tie it becomes one.",
+    ),
+    Defect(
         id="n-unmasked",
         edits=(
             Edit(

@@ -87,13 +87,13 @@ def nvfp4_linear(mem, m, n, k, batch, parts, backend, config, dtype, out_dtype, 
 )
 def scaled_fp4_quant(mem, m, k, pad_k, scale_layout, config, dtype, arithmetic, global_scale, scale_dtype, outputs):
     """Bit for bit, scales and codes; every byte of the scales' padding is 0."""
-    x = mem.quantizable("x", (m, k), DTYPES[dtype], NVFP4, fg.STRIDED)
+    x = mem.quantizable("x", (m, k), DTYPES[dtype], NVFP4, fg.WIDE)
     scale = global_scale_of(x, global_scale, scale_dtype)
     given = {}
     if outputs == "given":
         shape = SCALE_LAYOUTS[scale_layout].shape(m, (k + pad_k) // 16)
-        given["codes"] = mem.output("codes", (m, k // 2), torch.uint8, fg.STRIDED)
-        given["scales"] = mem.output("scales", shape, torch.uint8, fg.STRIDED if scale_layout == "linear" else fg.PLAIN)
+        given["codes"] = mem.output("codes", (m, k // 2), torch.uint8, fg.WIDE)
+        given["scales"] = mem.output("scales", shape, torch.uint8, fg.WIDE if scale_layout == "linear" else fg.PLAIN)
     codes, scales = quantize(
         x,
         mem.input("global_scale", scale),
@@ -127,11 +127,11 @@ def scaled_fp4_quant(mem, m, k, pad_k, scale_layout, config, dtype, arithmetic, 
 def scaled_fp4_mm(mem, m, n_units, k_units, backend, config, a_layout, b_layout, dtype, alpha, bias, outputs):
     """N and K in the units that a backend asks for. The padding of the scales may be anything."""
     n, k = n_units * BACKENDS[backend].n_multiple, k_units * BACKENDS[backend].k_multiple
-    a, b = mem.nvfp4("a", (m, k), fg.STRIDED), mem.nvfp4("b", (n, k), fg.STRIDED)
+    a, b = mem.nvfp4("a", (m, k), fg.WIDE), mem.nvfp4("b", (n, k), fg.WIDE)
     added = None if bias is None else mem.tensor("bias", (n,), DTYPES[bias])
     given = {"dtype": DTYPES[dtype]}
     if outputs == "given":
-        given = {"out": mem.output("out", (m, n), DTYPES[dtype], fg.STRIDED)}
+        given = {"out": mem.output("out", (m, n), DTYPES[dtype], fg.WIDE)}
     out = multiply(
         a.codes,
         b.codes,

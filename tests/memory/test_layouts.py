@@ -42,7 +42,9 @@ def test_contiguous_is_row_major(shape):
     assert places(shape, CONTIGUOUS.strides(shape)) == list(range(math.prod(shape)))
 
 
-@pytest.mark.parametrize("layout", [x for x in STRIDED if x.row_gap], ids=lambda layout: layout.name)
+@pytest.mark.parametrize(
+    "layout", [x for x in STRIDED if x.row_gap and not x.plane_gap], ids=lambda layout: layout.name
+)
 @QUICK
 @given(shape=st.lists(st.integers(1, 6), min_size=2, max_size=4).map(tuple))
 def test_there_is_a_gap_behind_every_row(layout, shape):
@@ -54,6 +56,13 @@ def test_there_is_a_gap_behind_every_row(layout, shape):
         assert row == list(range(row[0], row[0] + order[-1]))
     for row, following in itertools.pairwise(rows):
         assert following[0] - row[-1] - 1 == layout.row_gap
+
+
+@pytest.mark.parametrize(("shape", "expected"), [
+    ((), ()), ((5,), (1,)), ((3, 4), (6, 1)), ((2, 3, 4), (25, 6, 1)), ((2, 1, 3, 4), (32, 25, 6, 1)),
+])  # fmt: skip
+def test_there_is_a_gap_behind_every_plane(shape, expected):
+    assert Layout("planes", row_gap=2, plane_gap=7).strides(shape) == expected
 
 
 @QUICK
