@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,15 @@ from .errors import Fp4guardError, UsageError
 
 if TYPE_CHECKING:
     from .fuzzing.campaign import Search
+    from .fuzzing.setting import Setting
 
 #: Exit statuses.
-CLEAN, FINDINGS, ERROR, INTERRUPTED = 0, 1, 2, 130
+CLEAN, FINDINGS, ERROR, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _DEFAULT_SECONDS = 60.0
+_DEFAULT_ARCH = "sm_90"
 _PROFILE_NAMES = ("dev", "pr", "nightly")
+_DEVICES = ("sim", "cuda", "hip", "auto")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -110,6 +113,27 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
     return run
 
 
+def _where(command: Callable[..., int]) -> Callable[..., int]:
+    """Options that say where cases execute; the command gets them as one `setting`."""
+
+    @click.option(
+        "--device", type=click.Choice(_DEVICES), default="sim", show_default=True, help="Where cases execute."
+    )
+    @click.option("--guard-pages", is_flag=True, help="Place buffers beside pages that are not mapped (cuda).")
+    @click.option("--isolate", is_flag=True, help="Run cases of the simulator in a process of their own, as a GPU's.")
+    @click.option(
+        "--case-timeout", type=Duration(), default=120.0, show_default="120s", help="For a case of its own process."
+    )
+    @wraps(command)
+    def run(*args: Any, device: str, guard_pages: bool, isolate: bool, case_timeout: float, **kwargs: Any) -> int:
+        from .fuzzing.setting import Setting
+        from .isolation import settled
+
+        return command(*args, setting=settled(Setting(device, guard_pages, isolate, case_timeout)), **kwargs)
+
+    return run
+
+
 @main.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--profile", type=click.Choice(_PROFILE_NAMES), help="How to search [dev].")
@@ -121,8 +145,10 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 @click.option("--repro-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("repro"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
 @_guarded
+@_where
 def fuzz(
     targets: Sequence[str],
+    setting: Setting,
     profile: str | None,
     max_time: float | None,
     max_cases: int | None,
@@ -138,15 +164,21 @@ def fuzz(
     use or of the harness, 130 interrupted.
     """
     from .console import Console
-    from .fuzzing.campaign import Options, run_campaign
+    from .fuzzing.campaign import Options, few_on, run_campaign
     from .fuzzing.interrupts import interruptible
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
     from .report.reproducer import command, write, write_reproducer
+    from .isolation import examining
     from .report.summary import of_searches
     from .ttir import parse_arch
 
-    found = [t for spec in targets for t in load_targets(spec)] if targets else included_targets()
+    console = Console()
+    found = (
+        [t for spec in targets for t in load_targets(spec)]
+        if targets
+        else console.runnable(included_targets(), setting)
+    )
     if defect is not None:
         found = [with_defect(target, defect) for target in found]
     chosen = PROFILES[profile or "dev"]
@@ -155,10 +187,10 @@ def fuzz(
     options = Options(chosen, None if arch is None else parse_arch(arch), seed, defect)
     scripts: dict[int, Path] = {}
 
-    console = Console()
     searches: list[Search] = []
     interrupted = False
-    with interruptible(), console.progress(found, max_time) as progress:
+    with interruptible(), console.progress(found, max_time, setting) as progress, examining(setting) as examine:
+        options = replace(options, examine=examine, few=few_on(setting))
         try:
             for search in run_campaign(found, options, max_time, max_cases, progress.update, searches):
                 progress.done(search)
@@ -186,6 +218,50 @@ def fuzz(
     if errors:
         return ERROR
     return FINDINGS if any(search.found for search in searches) else CLEAN
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-m", "as_module", is_flag=True, help="SCRIPT is the name of a module.")
+@click.option("--arch", help="The GPU that the script finds: sm_<n> or gfx<n> [sm_90].")
+@click.option("--keep-going", is_flag=True, help="Go on after a finding, and tell all of them at the end.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
+@click.argument("script")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
+@_guarded
+def run(
+    as_module: bool, arch: str | None, keep_going: bool, json_file: Path | None, script: str, arguments: Sequence[str]
+) -> int:
+    """Run an existing script that knows nothing of fp4guard, its tensors guarded and its Triton kernels simulated.
+
+    It finds a GPU: device="cuda", torch.cuda and Triton's driver answer for --arch. Exit status: 0 nothing found,
+    1 findings, 2 an error of use or of the harness, 3 the script failed by itself, 130 interrupted.
+    """
+    from .console import Console
+    from .fuzzing.interrupts import interruptible
+    from .report.reproducer import write
+    from .report.summary import of_session
+    from .session import Session
+    from .session.script import run_script
+    from .ttir import parse_arch
+
+    session = Session(parse_arch(arch or _DEFAULT_ARCH), stop=not keep_going)
+    failure, interrupted = None, False
+    try:
+        with interruptible():
+            failure = run_script(session, script, arguments, as_module)
+    except KeyboardInterrupt:
+        interrupted = True
+    sys.stdout.flush()
+    Console().session(session, failure, interrupted)
+    if json_file is not None:
+        write(json_file, _as_text(of_session(session, failure, interrupted)))
+    for problem in session.errors:
+        _tell(problem)
+    if interrupted:
+        return INTERRUPTED
+    if session.errors:
+        return ERROR
+    return FINDINGS if session.findings else FAILED if failure is not None else CLEAN
 
 
 @main.command(name="list")
@@ -235,23 +311,32 @@ def ops(as_json: bool) -> int:
 @click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
 @click.option("--markdown", "as_text", flag_value="markdown", help="As a Markdown table on standard output.")
 @_guarded
+@_where
 def defects(
-    family: str | None, ids: Sequence[str], max_cases: int, seed: int, arch: str | None, as_text: str | None
+    family: str | None,
+    ids: Sequence[str],
+    max_cases: int,
+    seed: int,
+    arch: str | None,
+    as_text: str | None,
+    setting: Setting,
 ) -> int:
     """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
 
     Exit status 0 only if every defect is found and every control is clean.
     """
     from .console import Console
+    from .fuzzing.campaign import few_on
     from .fuzzing.interrupts import interruptible
     from .fuzzing.selftest import Selftest
+    from .isolation import examining
 
     console = Console(stderr=as_text is not None)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
     interrupted = False
     try:
-        with interruptible():
-            for row in selftest.run():
+        with interruptible(), examining(setting) as examine:
+            for row in selftest.run(examine, few_on(setting)):
                 console.row(row)
     except KeyboardInterrupt:
         interrupted = True

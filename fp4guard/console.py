@@ -12,10 +12,13 @@ import rich.progress
 from .fuzzing.campaign import Search
 from .fuzzing.loading import spec_of
 from .fuzzing.selftest import ControlRow, DefectRow, Selftest
+from .fuzzing.setting import Setting
 from .fuzzing.target import Target
+from .isolation.examiners import gpu_arch
 from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
+    from .session import Session
     from .bench.gluon import Measured as GluonMeasured
     from .bench.oracle import Measured as OracleMeasured
     from .bench.sim import Measured
@@ -41,11 +44,21 @@ class Console:
         # Highlighting and markup would colour and swallow parts of kernels' source lines.
         self._out = rich.console.Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
+    def runnable(self, targets: Sequence[Target], setting: Setting) -> list[Target]:
+        """Those of several targets that can run there; what is written for another GPU is named."""
+        if setting.device == "sim":
+            return list(targets)
+        arch = gpu_arch(setting)
+        for target in targets:
+            if target.arch is not None and target.arch.name != arch:
+                self._out.print(f"not on {arch}: {spec_of(target)}, which is written for {target.arch.name}")
+        return [target for target in targets if target.arch is None or target.arch.name == arch]
+
     @contextmanager
-    def progress(self, targets: Sequence[Target], seconds: float | None) -> Iterator[Progress]:
+    def progress(self, targets: Sequence[Target], seconds: float | None, setting: Setting) -> Iterator[Progress]:
         """A live line on a terminal, a line per target elsewhere."""
         limit = f"{seconds:g} s" if seconds is not None else "no time limit"
-        self._out.print(f"fuzzing {_count(len(targets), 'target')} on the simulator, {limit}")
+        self._out.print(f"fuzzing {_count(len(targets), 'target')} on {_place(setting)}, {limit}")
         if not self._out.is_terminal:
             yield _PlainProgress(self._out)
             return
@@ -83,6 +96,21 @@ class Console:
         never = [str(place) for place, seen in masks if not seen.exercised]
         missing = f"; never partly on: {', '.join(never)}" if never else ""
         self._out.print(f"{spec_of(search.target)}: {done} of {_count(len(masks), 'mask')} exercised{missing}")
+
+    def session(self, session: Session, failure: str | None, interrupted: bool) -> None:
+        """What `fp4guard run` found, and the last line."""
+        for finding in session.findings:
+            self.report(finding.message)
+        if session.notes:
+            self._out.print()
+        for note in session.notes:
+            self._out.print(f"note: {note}")
+        found = _count(len(session.findings), "finding") if session.findings else "nothing found"
+        own = f"; the script failed: {failure}" if failure is not None else ""
+        self._out.print(
+            f"\n{'interrupted: ' * interrupted}{found} in {_count(session.simulator.launches, 'launch')}{own}",
+            style="bold red" if session.findings or failure else "bold green",
+        )
 
     def listing(self, kernels: Sequence[dict[str, Any]]) -> None:
         """`fp4guard list`."""
@@ -158,6 +186,10 @@ def _verdict(row: DefectRow | ControlRow) -> str:
     return f"clean in {_count(row.cases, 'case')} that exercise it" if row.cases else "NEVER EXERCISED"
 
 
+def _place(setting: Setting) -> str:
+    return "the simulator" if setting.in_process else str(setting).replace("sim", "the simulator")
+
+
 class _PlainProgress:
     def __init__(self, out: rich.console.Console) -> None:
         self._out = out
@@ -184,4 +216,4 @@ def _progress_line(search: Search) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number} {noun}{('es' if noun.endswith('ch') else 's') * (number != 1)}"

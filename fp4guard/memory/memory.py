@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -134,9 +134,10 @@ class Memory:
             return self.find(address)
         return region if address < region.address + len(region.storage) else None
 
-    def snapshot(self) -> list[tuple[Region, Bytes, Bytes, bool]]:
-        """What every region holds, to go back to."""
-        return [(r, *(whole.copy() for whole in r.contents()), r.sealed) for r in self.regions]
+    def snapshot(self, regions: Iterable[Region] | None = None) -> list[tuple[Region, Bytes, Bytes, bool]]:
+        """What every region holds, or each of some, to go back to."""
+        chosen = self.regions if regions is None else regions
+        return [(r, *(whole.copy() for whole in r.contents()), r.sealed) for r in chosen]
 
     def restore(self, snapshot: list[tuple[Region, Bytes, Bytes, bool]]) -> None:
         """Put back what regions held."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import Finding
 from ..fuzzing.campaign import Search
 from ..fuzzing.examine import Report
 from ..fuzzing.loading import spec_of
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 
 def of_search(search: Search, scripts: dict[int, Path]) -> dict[str, Any]:
@@ -64,4 +67,16 @@ def of_searches(searches: Sequence[Search], scripts: dict[int, Path], interrupte
         "findings": sum(len(search.findings) for search in searches),
         "interrupted": interrupted,
         "targets": [of_search(search, scripts) for search in searches],
+    }
+
+
+def of_session(session: Session, failure: str | None, interrupted: bool) -> dict[str, Any]:
+    """A run of `fp4guard run`; `failure` is how the script failed by itself."""
+    return {
+        "launches": session.simulator.launches,
+        "findings": [of_finding(finding) for finding in session.findings],
+        "notes": session.notes,
+        "errors": [str(error) for error in session.errors],
+        "failure": failure,
+        "interrupted": interrupted,
     }

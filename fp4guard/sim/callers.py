@@ -26,7 +26,8 @@ def launching_line() -> Location | None:
     return None
 
 
-_INNER = [Path(file or "").parent for file in (triton.__file__, torch.__file__, __file__)]
+_HERE = Path(__file__).parent
+_INNER = [Path(triton.__file__).parent, Path(torch.__file__).parent, _HERE, _HERE.with_name("session")]
 
 
 @cache

@@ -56,6 +56,15 @@ class Simulator:
             finally:
                 _current.reset(token)
 
+    @contextmanager
+    def backwards(self) -> Iterator[None]:
+        """While active, programs take their turns the other way round."""
+        self._step = -self._step
+        try:
+            yield
+        finally:
+            self._step = -self._step
+
     def launch(
         self, kernel: Any, grid: Any, args: tuple[Any, ...], kwargs: dict[str, Any], only: Compiled | None = None
     ) -> CompiledKernel:

@@ -1,0 +1,64 @@
+"""A GPU for host code, where there is none: torch, `torch.cuda` and Triton's driver answer for an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.utils._device as default_device
+
+from ...ttir import Arch
+from . import cuda, driver, timing
+from .cards import card_of
+from .current import Patches, in_force
+from .devices import Devices
+from .streams import Stream
+
+
+class Emulation:
+    """What host code of one thread is told."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch, self.card = arch, card_of(arch)
+        self.nvidia = arch.target.backend == "cuda"
+        self.driver: Any = driver.Driver(self)
+        self.default_stream = Stream()
+        self.default_stream.cuda_stream = self.default_stream.stream_id = 0
+        self.stream: Any = self.default_stream
+        self._devices = Devices()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """While active, host code of this thread finds a GPU. Nothing of it is left behind."""
+        # torch imports it at the first operator that a dispatch mode sees, and it must not find a GPU.
+        import torch._dynamo
+
+        before = default_device.CURRENT_DEVICE
+        with ExitStack() as stack:
+            stack.enter_context(_PATCHES.installed())
+            stack.enter_context(in_force(self))
+            stack.enter_context(self._devices)
+            try:
+                yield
+            finally:
+                if before != default_device.CURRENT_DEVICE:
+                    torch.set_default_device(before)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Put the devices back in force, in Python code that torch calls while it handles one of their questions."""
+        if self._devices in torch.overrides._get_current_function_mode_stack():
+            yield
+            return
+        with self._devices:
+            yield
+
+
+def emulated(arch: Arch) -> Any:
+    """A context in which host code that was written for a GPU runs: `Emulation(arch).active()`."""
+    return Emulation(arch).active()
+
+
+_PATCHES = Patches(lambda: [*cuda.patches(), *driver.patches(), *timing.patches()])
