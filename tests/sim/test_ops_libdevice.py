@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 from triton.language.extra import libdevice
+from triton.language.extra.hip import libdevice as hip_libdevice
 
 from fp4guard import UnsupportedError
 from fp4guard.sim.ops.libdevice import name_of
@@ -181,6 +182,8 @@ def test_amd_twins(new_run, arch, op):
 
 @pytest.mark.parametrize("op", ["llrint", "popc", "clz", "abs", "isinf"])
 def test_amd_twins_that_give_integers(new_run, op):
+    if not hasattr(hip_libdevice, op):
+        pytest.skip(f"this Triton has no {op} for AMD")
     run = new_run(arch="gfx950")
     (v, _, k), given = inputs(run)
     out, out_int = run.empty((64,)), run.empty((64,), torch.int64, name="integers")
