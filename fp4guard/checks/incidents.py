@@ -50,6 +50,8 @@ def _headline(incident: Incident) -> str:
     subject = f"{lanes} lane{'s' if lanes > 1 else ''} {verb}"
     if incident.kind == "undefined-value":
         return f"{subject} no defined result of `{incident.site.operation.name}`, and what they hold is used"
+    if incident.kind == "assert-failed" and "promise" in incident.site.operation.attributes:
+        return str(incident.site.operation.attributes["promise"])
     if incident.kind == "assert-failed":
         message = incident.site.operation.attributes.get("message")
         return f"{subject} an assumption" if message is None else f"{subject} the assertion {message!r}"

@@ -14,7 +14,7 @@ from triton.runtime.jit import JITFunction
 
 from ..errors import UnsupportedError, UsageError
 from ..memory import Memory
-from ..ttir import Arch, Compiled, Type, compile_launch
+from ..ttir import Arch, Compiled, Type, compile_launch, promises
 from .arguments import expanded, held_argument, tensor_of
 from .callers import launching_line
 from .compiled import CompiledKernel
@@ -22,6 +22,7 @@ from .hooks import Hooks
 from .lower import Program, lower
 from .machine import Machine
 from .ordering import Ordering
+from .promises import Promised, report_broken
 from .races import Races
 from .temporaries import keep_temporaries
 from .trace import HangError, Trace
@@ -86,13 +87,15 @@ class Simulator:
             if error.location is not None:
                 raise
             raise UnsupportedError(error.what, launching_line(), error.detail) from None
-        again = partial(self._launch_compiled, kernel, kwargs, compiled)
+        again = partial(self._launch_compiled, kernel, kwargs, compiled, promises(kernel, self.arch, args, kwargs))
         return CompiledKernel(compiled, self.arch.target, again)
 
     def _launch_compiled(
-        self, kernel: Any, options: dict[str, Any], compiled: Compiled, grid: Any, args: tuple[Any, ...]
-    ) -> None:
+        self, kernel: Any, options: dict[str, Any], compiled: Compiled, promised: Promised, grid: Any,
+        args: tuple[Any, ...],
+    ) -> None:  # fmt: skip
         options = {name: value for name, value in options.items() if name not in kernel.arg_names}
+        report_broken(self.trace, compiled.kernel, promised, promises(kernel, self.arch, args, options))
         self.launch(kernel, (grid,), args, options, compiled)
 
     def _execute(self, program: Program, compiled: Compiled, bound: dict[str, Any], grid: tuple[int, int, int]) -> None:

@@ -108,6 +108,37 @@ _binders: WeakKeyDictionary[Any, dict[Arch, Callable[..., Any]]] = WeakKeyDictio
 _compiled: WeakKeyDictionary[Any, dict[Any, Compiled]] = WeakKeyDictionary()
 
 
+#: What a launch promises of an argument, by the letters of Triton's specialisation.
+_PROMISES = {"D": "a multiple of 16", "S": "smaller than 2 GiB"}
+
+
+def promises(
+    kernel: Any, arch: Arch, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[tuple[str, tuple[int, ...]], frozenset[str]]:
+    """What Triton tells its compiler about the arguments of a launch, beside types and constants: by a parameter's name
+    and, in a tuple, its place. It holds for every launch of what is compiled.
+    """
+    bound, specialization, _ = _binder(kernel, arch)(*args, **kwargs)
+    return {key: found for name, entry in zip(bound, specialization) for key, found in _promised(name, (), *entry)}
+
+
+def _promised(
+    name: str, place: tuple[int, ...], type_: Any, hint: Any
+) -> Iterator[tuple[tuple[str, tuple[int, ...]], frozenset[str]]]:
+    if isinstance(type_, tuple):
+        for i, (inner, of_it) in enumerate(zip(type_, hint)):
+            yield from _promised(name, (*place, i), inner, of_it)
+    elif type_ != "constexpr" and isinstance(hint, str):
+        yield (name, place), frozenset(what for letter, what in _PROMISES.items() if letter in hint)
+
+
+def _binder(kernel: Any, arch: Arch) -> Callable[..., Any]:
+    binders = _binders.setdefault(kernel, {})
+    if arch not in binders:
+        binders[arch] = create_function_from_signature(kernel.signature, kernel.params, _backend(arch).backend)
+    return binders[arch]
+
+
 def compile_launch(
     kernel: Any, arch: Arch, args: Sequence[Any], kwargs: Mapping[str, Any], only: Compiled | None = None
 ) -> tuple[Compiled, dict[str, Any]]:
@@ -116,10 +147,7 @@ def compile_launch(
     Returns the compiled function and every parameter's value by name, in the kernel's order. Raises RuntimeError when
     the launch needs another compiled function than `only`, which is the one that host code holds.
     """
-    binders = _binders.setdefault(kernel, {})
-    if arch not in binders:
-        binders[arch] = create_function_from_signature(kernel.signature, kernel.params, _backend(arch).backend)
-    bound, specialization, options = binders[arch](*args, **kwargs)
+    bound, specialization, options = _binder(kernel, arch)(*args, **kwargs)
     key = (
         arch,
         tuple(_type_key(entry[0], value) for entry, value in zip(specialization, bound.values())),

@@ -94,6 +94,14 @@ def rounded_up(n):
     return (triton.cdiv(n, BLOCK),)
 
 
+def keeping_the_kernel(mem, skipped):
+    """A compiled kernel that is launched on what begins elsewhere than what it was compiled for."""
+    x, out = mem.tensor("x", (11 + skipped,), torch.float32), mem.output("out", (11,), torch.float32)
+    compiled = copy_foreign.warmup(x, out, 11, BLOCK=BLOCK, grid=(3,))
+    compiled[(3, 1, 1)](x[skipped:], out, 11, BLOCK)  # wrong: kernel compiled for an aligned tensor
+    mem.expect(out, x[skipped:])
+
+
 NINE, ELEVEN = ([float(i) for i in range(n)] for n in (9, 11))
 
 PAIRS = [
@@ -102,4 +110,5 @@ PAIRS = [
     ("grid rounded down", copying, rounded_down, rounded_up, "unwritten-output", "out"),
     ("scratch that no launch wrote", accumulating, scratch, zeroed, "uninitialized-read", "half"),
     ("tensor from elsewhere", copying_by_hand, NINE, ELEVEN, "oob-read", "x"),
+    ("kernel compiled for an aligned tensor", keeping_the_kernel, 1, 4, "assert-failed", None),
 ]

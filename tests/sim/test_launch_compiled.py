@@ -72,6 +72,33 @@ def test_a_compiled_kernel_is_not_given_what_it_was_not_compiled_for(run, tensor
             kernel[(2,)](*tensors, *args)
 
 
+@pytest.mark.parametrize(("skipped", "n", "broken"), [
+    (4, 32, []), (1, 32, ["`pair[0]` is not a multiple of 16"]), (4, 33, ["`pair[1]` is not a multiple of 16"]),
+])  # fmt: skip
+def test_a_compiled_kernel_is_told_of_its_arguments_what_is_so(run, skipped, n, broken):
+    x, out = run.place(torch.arange(40.0)), run.empty((40,))
+    with run.simulator.intercepting():
+        kernel = pair_kernel.warmup((x, 16), out, BLOCK=64, grid=(1,))
+        kernel[(1,)]((x[skipped:], n), out, 64)
+    found = [i.site.operation.attributes["promise"] for i in run.incidents("assert-failed").values()]
+    assert found == [f"{promise}, which it was when pair_kernel was compiled" for promise in broken]
+    assert torch.equal(out[:n], x[skipped : n + skipped])
+
+
+def test_what_is_compiled_for_less_takes_more(run):
+    x, out = run.place(torch.arange(40.0)), run.empty((40,))
+    with run.simulator.intercepting():
+        kernel = pair_kernel.warmup((x[1:], 17), out, BLOCK=64, grid=(1,))
+        kernel[(1,)]((x, 32), out, 64)
+    assert not run.incidents()
+
+
+@triton.jit
+def pair_kernel(pair, out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(pair[0] + i, mask=i < pair[1], other=0), mask=i < pair[1])
+
+
 @fg.fuzz(n=[1, 7])
 def prepared(mem, n):
     x, out = mem.tensor("x", (n,), torch.float32), mem.output("out", (n,), torch.float32)
