@@ -89,4 +89,4 @@ def _strike_again() -> None:
     if _pending.is_set():
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)  # ends a sleep too
+        signal.pthread_kill(main, signal.SIGINT)  # a real one: it ends a wait too
