@@ -39,6 +39,13 @@ def check_tensor(
         raise ValueError(f"{name} has shape {sizes}; allowed: at most {MAX_EXTENT} each way")
 
 
+def check_factors(name: str, tensor: torch.Tensor, shape: Sequence[int], device: torch.device) -> None:
+    """The router's weights: as `check_tensor` for fp32, and ValueError unless contiguous, for slots number them."""
+    check_tensor(name, tensor, (torch.float32,), shape, device)
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name} has strides {tensor.stride()}; allowed: a contiguous tensor")
+
+
 def check_output(name: str, tensor: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> None:
     """ValueError where elements overlap each other, or their memory that of an input."""
     used = sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)

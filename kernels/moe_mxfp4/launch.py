@@ -7,7 +7,7 @@ import triton
 
 from . import kernel
 from .align import Alignment
-from .checks import MAX_EXTENT, check_output, check_tensor
+from .checks import MAX_EXTENT, check_factors, check_output, check_tensor
 from .configs import Config
 from .weights import ExpertWeights
 
@@ -46,9 +46,7 @@ def moe_gemm_mxfp4(
         raise ValueError(f"c has strides {c.stride()}; allowed: stride(0) = {top_k * c.stride(1)}, top_k * stride(1)")
     _check_alignment(alignment, a.device, m * top_k, weights.experts, config)
     if topk_weights is not None:
-        check_tensor("topk_weights", topk_weights, (torch.float32,), (m, top_k), a.device)
-        if not topk_weights.is_contiguous():
-            raise ValueError(f"topk_weights has strides {topk_weights.stride()}; allowed: a contiguous tensor")
+        check_factors("topk_weights", topk_weights, (m, top_k), a.device)
     inputs = {"a": a, "weights.codes": weights.codes, "weights.scales": weights.scales}
     optional = {"weights.bias": weights.bias, "topk_weights": topk_weights}
     check_output("c", c, inputs | {name: tensor for name, tensor in optional.items() if tensor is not None})

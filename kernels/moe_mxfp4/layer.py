@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .align import ID_DTYPES, align_permuted, moe_align_block_size
-from .checks import check_tensor
+from .checks import check_factors, check_tensor
 from .configs import Config, default_config
 from .launch import DTYPES, check_activation, gated_activation, moe_gemm_mxfp4, moe_sum
 from .weights import ExpertWeights
@@ -59,7 +59,7 @@ def fused_moe_mxfp4(
     if top_k == 0:
         raise ValueError(f"topk_ids has shape {tuple(topk_ids.shape)}; allowed: one expert a token or more")
     check_tensor("hidden_states", hidden_states, DTYPES, (m, w1.k), hidden_states.device)
-    check_tensor("topk_weights", topk_weights, (torch.float32,), (m, top_k), hidden_states.device)
+    check_factors("topk_weights", topk_weights, (m, top_k), hidden_states.device)
     _check_pair(w1, w2)
     rows = m * top_k
     workspace = workspace or _workspace(hidden_states, rows, w1, w2)
@@ -107,7 +107,7 @@ def permuted_experts_mxfp4(
     rows = hidden_states.shape[0]
     check_tensor("expert_num_tokens", expert_num_tokens, ID_DTYPES, (w1.experts,), hidden_states.device)
     if row_weights is not None:
-        check_tensor("row_weights", row_weights, (torch.float32,), (rows, 1), hidden_states.device)
+        check_factors("row_weights", row_weights, (rows, 1), hidden_states.device)
     _check_pair(w1, w2)
     workspace = workspace or _workspace(hidden_states, rows, w1, w2, down=False)
     _check_workspace(workspace, rows, w1, w2, hidden_states.device)

@@ -128,6 +128,7 @@ FUSED = [
     ({"topk_ids": ids().float()}, TypeError, r"topk_ids is torch\.float32; allowed: torch\.int32"),
     ({"topk_ids": ids(M, 0), "topk_weights": torch.zeros(M, 0)}, ValueError, r"topk_ids .*one expert a token"),
     ({"topk_ids": ids(M, 1)}, ValueError, r"topk_weights has shape \(9, 2\); allowed: \(9, 1\)"),
+    ({"topk_weights": torch.zeros(TOP_K, M).T}, ValueError, r"topk_weights has strides \(1, 9\); .*contiguous"),
     ({"workspace": workspace(M)}, ValueError, r"workspace\.gate_up has shape \(9, 52\); allowed: \(18, 52\)"),
     ({"workspace": workspace(M * TOP_K, down=None)}, ValueError, r"workspace\.down is None; allowed: bf16"),
     ({"workspace": workspace(M * TOP_K, activated=bf16(18, 27))}, ValueError, r"workspace\.activated has shape"),
@@ -137,6 +138,7 @@ PERMUTED = [
     ({"expert_num_tokens": torch.zeros(4, dtype=torch.int32)}, ValueError, r"expert_num_tokens has shape \(4,\)"),
     ({"expert_num_tokens": torch.zeros(E)}, TypeError, r"expert_num_tokens is torch\.float32"),
     ({"row_weights": torch.zeros(M)}, ValueError, r"row_weights has shape \(9,\); allowed: \(9, 1\)"),
+    ({"row_weights": torch.zeros(M, 2)[:, :1]}, ValueError, r"row_weights has strides \(2, 1\); .*contiguous"),
     ({"workspace": workspace(M + 1)}, ValueError, r"workspace\.gate_up has shape \(10, 52\); allowed: \(9, 52\)"),
 ]
 
@@ -156,6 +158,7 @@ REFUSED = [
 def test_a_wrong_argument_is_named_with_what_is_allowed(launches, call, replaced, error, message):
     with pytest.raises(error, match=message):
         call(**replaced)
+    assert not launches
 
 
 def test_outputs_have_memory_of_their_own(launches):
