@@ -4,7 +4,7 @@ import torch
 import triton
 import triton.language as tl
 
-from fp4guard.memory.layouts import ODD_ROWS, PADDED_ROWS
+from fp4guard.memory.layouts import ODD_ROWS, PADDED_PLANES, PADDED_ROWS
 
 
 def copying(mem, kernel, n=37, BLOCK=16):
@@ -146,6 +146,27 @@ def copy_as_if_dense(x, out, m, n, stride, BLOCK: tl.constexpr):
         tl.store(out + i * stride + j, value, mask=j < n)
 
 
+def copying_planes(mem, kernel, planes=3, m=5, n=19, BLOCK=32):
+    x = mem.tensor("x", (planes, m, n), torch.float32, (PADDED_PLANES,))
+    out = mem.output("out", (planes, m, n), torch.float32)
+    kernel[(planes, m)](x, out, n, *x.stride()[:2], BLOCK=BLOCK)
+    mem.expect(out, x)
+
+
+@triton.jit
+def copy_plane(x, out, n, stride_plane, stride_row, BLOCK: tl.constexpr):
+    plane, row, j = tl.program_id(0), tl.program_id(1), tl.arange(0, BLOCK)
+    value = tl.load(x + plane * stride_plane + row * stride_row + j, mask=j < n)
+    tl.store(out + (plane * tl.num_programs(1) + row) * n + j, value, mask=j < n)
+
+
+@triton.jit
+def copy_plane_as_if_dense(x, out, n, stride_plane, stride_row, BLOCK: tl.constexpr):
+    row, j = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), tl.arange(0, BLOCK)
+    value = tl.load(x + row * stride_row + j, mask=j < n)  # wrong: stride of a padded plane
+    tl.store(out + row * n + j, value, mask=j < n)
+
+
 def copying_by_rows(mem, kernel, m=5, n=19, BLOCK=32):
     x, out = mem.tensor("x", (m, n), torch.float32), mem.output("out", (m, n), torch.float32)
     kernel[(m,)](x, out, m, n, BLOCK=BLOCK)
@@ -270,6 +291,7 @@ PAIRS = [
     ("padded row, store", copying_rows(PADDED_ROWS), copy_rows_store_overruns, copy_rows, "oob-write", "out"),
     ("padded row, load", copying_rows(PADDED_ROWS), copy_rows_load_overruns, copy_rows, "oob-read", "x"),
     ("stride of a padded row", copying_rows(ODD_ROWS), copy_as_if_dense, copy_rows, "oob-read", "x", "wrong-value"),
+    ("stride of a padded plane", copying_planes, copy_plane_as_if_dense, copy_plane, "oob-read", "x", "wrong-value"),
     ("row without padding, store", copying_by_rows, copy_row_overruns, copy_row, "race", "out"),
     ("mask of the wrong axis", copying_tiles, copy_tile_wrong_axis, copy_tile, "oob-write", "out"),
     ("mask of one axis of two", copying_tiles, copy_tile_half_masked, copy_tile, "oob-read", "x"),
