@@ -17,6 +17,8 @@ _VERBS = {
     "int-overflow": ("accesses", "access"),
 }
 
+_DESCRIPTORS = ("tt.make_tensor_descriptor", "ttng.reinterpret_tensor_descriptor")
+
 
 def from_incident(incident: Incident, effect: str | None) -> Finding:
     """The finding of an incident; `effect` says what it does to the outputs, where that was tried."""
@@ -52,6 +54,8 @@ def _headline(incident: Incident) -> str:
         return f"{subject} no defined result of `{incident.site.operation.name}`, and what they hold is used"
     if incident.kind == "assert-failed" and "promise" in incident.site.operation.attributes:
         return str(incident.site.operation.attributes["promise"])
+    if incident.kind == "assert-failed" and incident.site.operation.name in _DESCRIPTORS:
+        return "a descriptor is made whose tensor, or a stride but the last, is no multiple of 16 bytes"
     if incident.kind == "assert-failed":
         message = incident.site.operation.attributes.get("message")
         return f"{subject} an assumption" if message is None else f"{subject} the assertion {message!r}"

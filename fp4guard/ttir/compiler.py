@@ -259,6 +259,7 @@ def _compile(
     text = str(module)
     function = parse_module(text, _FIRST_COLUMN)
     _check_vendor(function, arch)
+    _mark_descriptors(function, arch)
     leaves = [leaf for i, name in enumerate(bound) for leaf in _leaves(name, (i,), signature[name])]
     names, paths = zip(*leaves) if leaves else ((), ())
     return Compiled(kernel.fn.__name__, function, names, paths, vars(options), text, stage)
@@ -272,6 +273,14 @@ def _module(source: Any, found: _Backend, options: Any, context: Any, stage: str
     capability = (found.target.arch,) if found.target.backend == "cuda" else ()
     passes = backend.gluon_to_ttgir if stage == "ttgir" else backend.make_ttir
     return passes(module, {}, options, *capability)
+
+
+def _mark_descriptors(function: Function, arch: Arch) -> None:
+    """Descriptors that the hardware is given: on other GPUs Triton makes pointers of them."""
+    if arch.name.startswith("sm_") and int(arch.name[3:]) >= 90:
+        for op in (op for f in (function, *function.callees.values()) for op in f.operations):
+            if op.name == "tt.make_tensor_descriptor":
+                op.attributes["tma"] = True
 
 
 def _check_vendor(function: Function, arch: Arch) -> None:

@@ -53,6 +53,20 @@ def copy_described(source, target, BLOCK: tl.constexpr):
     target.store(place, value)
 
 
+def copying_rows(mem, columns):
+    """Rows of a power of two of bytes, or of what is no multiple of 16."""
+    x, out = mem.tensor("x", (M, columns), torch.uint8), mem.output("out", (M, 16), torch.uint8)
+    copy_first_columns[(1,)](x, out, M, columns, ROWS=BLOCK)
+    mem.expect(out, x[:, :16])
+
+
+@triton.jit
+def copy_first_columns(x, out, m, n, ROWS: tl.constexpr):
+    source = tl.make_tensor_descriptor(x, [m, n], [n, 1], [ROWS, 16])  # wrong: rows of 20 bytes
+    i, j = tl.arange(0, ROWS)[:, None], tl.arange(0, 16)[None, :]
+    tl.store(out + i * 16 + j, source.load([0, 0]), mask=i < m)
+
+
 PAIRS = [
     ("descriptor of too many rows, load", copying, copy_more_rows_read, copy, "oob-read", "x"),
     ("descriptor of too many rows, store", copying, copy_more_rows_written, copy, "oob-write", "out"),
@@ -61,4 +75,5 @@ PAIRS = [
         lambda x: TensorDescriptor(x, [M + 2, N], [N, 1], [BLOCK, BLOCK]),
         lambda x: TensorDescriptor.from_tensor(x, [BLOCK, BLOCK]), "oob-read", "x",
     ),
+    ("rows of 20 bytes", copying_rows, 20, 32, "assert-failed", None),
 ]  # fmt: skip

@@ -174,3 +174,24 @@ def test_descriptors_through_control_flow(new_run):
     expected = torch.stack([(y if p % 2 else x)[: p + 1].sum(0) for p in range(4)])
     torch.testing.assert_close(out, expected)
     assert not run.incidents()
+
+
+@triton.jit
+def misaligned(x, out, skip, stride, row):
+    if tl.program_id(0) < 2:
+        d = tl.make_tensor_descriptor(x + skip * tl.program_id(0), [2, 3, 16], [stride, row, 1], [1, 1, 16])
+        tl.store(out + tl.arange(0, 16), tl.reshape(d.load([0, 0, 0]), (16,)))
+
+
+@pytest.mark.parametrize(("arch", "dtype", "skip", "stride", "programs"), [
+    ("sm_90", torch.float32, 0, 64, []), ("sm_100", torch.float32, 4, 64, []),
+    ("sm_90", torch.float32, 2, 64, [(1, 0, 0)]), ("sm_120", torch.float32, 0, 62, [(0, 0, 0), (1, 0, 0)]),
+    ("sm_90", torch.float16, 0, 64, [(0, 0, 0), (1, 0, 0)]),  # 20 of 2 bytes
+    ("sm_80", torch.float32, 2, 62, []), ("gfx950", torch.float16, 2, 62, []),  # pointers there
+])  # fmt: skip
+def test_what_the_hardware_asks_of_a_descriptor(new_run, arch, dtype, skip, stride, programs):
+    run = new_run(arch=arch)
+    x, out = run.place(torch.arange(200).to(dtype)), run.empty((16,), dtype)
+    run.launch(misaligned, (3,), x, out, skip, stride, 20)
+    found = list(run.incidents("assert-failed").values())
+    assert [i.programs for i in found] == ([programs] if programs else [])

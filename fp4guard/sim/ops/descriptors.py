@@ -40,10 +40,29 @@ def block_of(type_: Type) -> tuple[Type, bool]:
     return block, False
 
 
+#: What the tensor memory accelerator asks of a tensor's address and of its strides but the last, in bytes (PTX ISA,
+#: tensor maps; the documentation of tl.make_tensor_descriptor): their lower bits are not in a descriptor.
+_ALIGNMENT = 16
+
+
+def _check_alignment(m: Machine, site: Site, *places: Array) -> None:
+    """Note the programs in which one of `places`, in bytes, is no multiple of the alignment."""
+    odd = np.zeros(len(m.programs), bool)
+    for place in places:
+        odd |= (place.astype(np.int64) % _ALIGNMENT != 0).reshape(-1)
+    if m.active is not None:
+        odd &= m.active
+    if odd.any():
+        m.report("assert-failed", site, None, None, np.flatnonzero(odd))
+
+
 def _make(op: Operation) -> Callable[..., Any]:
     nan = op.attributes.get("padding") == _PADDING_NAN
+    rank, width = len(op.operands) // 2, element_of(block_of(op.result.type)[0]).width
 
     def apply(m: Machine, site: Site, *fields: Array) -> Array:
+        if op.attributes.get("tma"):
+            _check_alignment(m, site, fields[0], *(width * f.astype(np.int64) for f in fields[rank + 1 : -1]))
         columns = [*fields, np.array([int(nan)])]
         programs = max(map(len, columns))
         return np.stack([np.broadcast_to(c, programs).astype(np.int64) for c in columns], axis=1)
@@ -57,6 +76,7 @@ def _described(op: Operation) -> Callable[..., Any]:
     rank = len(op.operands) // 2
 
     def apply(m: Machine, site: Site, address: Array, *fields: Array) -> Array:
+        _check_alignment(m, site, address, *fields[rank:])
         strides = [stride.astype(np.int64) // width for stride in fields[rank:]]
         columns = [address, *fields[:rank], *strides, np.ones(1, np.int64), np.array([int(nan)])]
         programs = max(map(len, columns))
