@@ -174,8 +174,9 @@ def fuzz(
     from .ttir import parse_arch
 
     console = Console()
+    wanted = None if arch is None else parse_arch(arch)
     found = (
-        [t for spec in targets for t in load_targets(spec)]
+        [t for spec in targets for t in load_targets(spec, wanted)]
         if targets
         else console.runnable(included_targets(), setting)
     )
@@ -184,7 +185,7 @@ def fuzz(
     chosen = PROFILES[profile or "dev"]
     if max_time is None and max_cases is None and profile is None:
         max_time = _DEFAULT_SECONDS
-    options = Options(chosen, None if arch is None else parse_arch(arch), seed, defect)
+    options = Options(chosen, wanted, seed, defect)
     scripts: dict[int, Path] = {}
 
     searches: list[Search] = []

@@ -15,11 +15,30 @@ _PROPERTY = "fp4guard-repro"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fp4guard", "fuzzing of Triton kernels")
     group.addoption(
+        "--fp4guard",
+        action="store_true",
+        help="guard every test: its tensors, and its Triton kernels, which run in the simulator; no GPU is needed",
+    )
+    group.addoption(
         "--fp4guard-arch", metavar="ARCH", help="compile kernels for sm_<n> or gfx<n> (default: the ini value)"
     )
     group.addoption(
         "--fp4guard-repro-dir", metavar="DIR", help="write reproducers there (default: the ini value, repro)"
     )
+    group.addoption(
+        "--fp4guard-device", metavar="DEVICE", help="run targets on sim, cuda, hip or auto (default: the ini value)"
+    )
+    group.addoption(
+        "--fp4guard-guard-pages", action="store_true", help="place buffers beside pages that are not mapped (cuda)"
+    )
+    group.addoption(
+        "--fp4guard-isolate", action="store_true", help="run cases of the simulator in a process of their own too"
+    )
+    group.addoption(
+        "--fp4guard-case-timeout", metavar="SECONDS", help="for a case in a process of its own (default: the ini value)"
+    )
+    parser.addini("fp4guard_device", "where targets run: sim, cuda, hip or auto", default="sim")
+    parser.addini("fp4guard_case_timeout", "seconds for a case in a process of its own", default="120")
     parser.addini(
         "fp4guard_arch", "what kernels are compiled for (sm_90, or the target's own architecture)", default=""
     )
@@ -27,12 +46,65 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Guard before anything of the suite is imported."""
+    if early_config.known_args_namespace.fp4guard:
+        _guard_suite(early_config)
+
+
+def _guard_suite(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin(_SUITE):
+        return
+    from .errors import UsageError
+    from .session.pytest_guard import SuiteGuard
+    from .ttir import parse_arch
+
+    given = getattr(config.known_args_namespace, "fp4guard_arch", None) or config.getini("fp4guard_arch") or "sm_90"
+    try:
+        guard = SuiteGuard(parse_arch(given))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(guard, _SUITE)
+    config.add_cleanup(guard.close)
+
+
+#: The name of the plugin that `--fp4guard` adds.
+_SUITE = "fp4guard-suite"
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Hypothesis loads the profile that the command line names when it is configured: register ours before."""
+    """Hypothesis loads the profile that the command line names when it is configured: register ours before.
+
+    A worker of pytest-xdist gets a GPU of its own, before anything starts one.
+    """
+    if config.getoption("--fp4guard", default=False):
+        _guard_suite(config)  # a worker of pytest-xdist learns of the option no earlier
     if config.getoption("--hypothesis-profile", default=None) is not None:
         from .fuzzing import profiles
 
         profiles.register()
+    if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
+        from .isolation.pinning import pin
+
+        pin(config.workerinput["workerid"], device)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """`-n auto` on GPUs: a worker for each. None leaves it to pytest-xdist."""
+    if _gpu(config) is None:
+        return None
+    from .gpu.device import count
+
+    return max(count(), 1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """No process of a case outlives the run."""
+    examiner = config.stash.get(_EXAMINER, None)
+    if examiner is not None:
+        examiner.close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,7 +117,7 @@ def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     from .fuzzing.pytest_item import test_function
 
     try:
-        function = test_function(obj, _option(collector.config, "arch"))
+        function = test_function(obj, _option(collector.config, "arch"), _examiner(collector.config))
     except UsageError as error:
         raise collector.CollectError(str(error)) from None
     return [pytest.Function.from_parent(collector, name=name, callobj=function)]
@@ -91,6 +163,43 @@ def _reports(error: BaseException) -> Iterator[Any]:
     report = getattr(error, "report", None)
     if report is not None and type(error).__module__.startswith("fp4guard."):
         yield report
+
+
+def _gpu(config: pytest.Config) -> str | None:
+    """The GPU that targets run on, cuda or hip; None where they run in the simulator."""
+    if _option(config, "device") == "sim":
+        return None  # and torch need not be imported
+    from .errors import UsageError
+    from .gpu.device import resolve
+
+    try:
+        device = resolve(_option(config, "device"))
+    except UsageError as error:
+        raise pytest.UsageError(f"--fp4guard-device: {error}") from None
+    return None if device == "sim" else device
+
+
+def _examiner(config: pytest.Config) -> Any:
+    """The way to examine a case, the same for all targets of the run."""
+    if _EXAMINER not in config.stash:
+        from .fuzzing.setting import Setting
+        from .isolation import settled
+        from .isolation.pytest_session import Examiner
+
+        config.stash[_EXAMINER] = Examiner(
+            settled(
+                Setting(
+                    _option(config, "device"),
+                    config.getoption("--fp4guard-guard-pages"),
+                    config.getoption("--fp4guard-isolate"),
+                    float(_option(config, "case_timeout")),
+                )
+            )
+        )
+    return config.stash[_EXAMINER]
+
+
+_EXAMINER = pytest.StashKey[Any]()
 
 
 def _option(config: pytest.Config, name: str) -> str:

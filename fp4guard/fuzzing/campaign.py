@@ -20,12 +20,14 @@ from .case import Case
 from .examine import Examine, Report, examine_case
 from .loading import spec_of
 from .profiles import DATABASE, Profile, hypothesis_settings
+from .setting import Setting
 from .target import Few, Target
 
 #: Cases of one call of hypothesis. Its memory of what it tried grows with them, and its shrinker starts over after.
 _ROUND = 500
 #: The same where a round draws from few values.
 _ROUND_OF_FEW = 50
+_FEW = 2
 
 
 @dataclass
@@ -78,6 +80,11 @@ class Options:
     shrink: bool = True
     examine: Examine = examine_case
     few: int | None = None
+
+
+def few_on(setting: Setting) -> int | None:
+    """How few values of a list a round draws from: all of them in the simulator, where compiling is cheap."""
+    return None if setting.device == "sim" else _FEW
 
 
 class Searcher:

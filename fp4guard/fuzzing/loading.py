@@ -9,29 +9,36 @@ import importlib.util
 import linecache
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from .. import included
 from ..errors import UsageError
+from ..sim.host import Emulation
+from ..ttir import Arch, parse_arch
 from .defects import Control, Defect, apply
-from .target import Target
+from .target import DEFAULT_ARCH, Target
 
 _INCLUDED = "fp4guard.included"
 
 
-def load_targets(spec: str) -> list[Target]:
+def load_targets(spec: str, arch: Arch | None = None) -> list[Target]:
     """The targets that a spec names: `kernels.<family>`, a module, a file, or one of them with `::function`.
+
+    A module that asks for a GPU while it is imported finds one of `arch` (None: of the default), if there is no other.
 
     Raises UsageError when there is no such module, file or function, no target in it, or when importing it fails.
     """
     place, _, name = spec.partition("::")
     if place == "kernels" and not name:
         return included_targets()
-    module = _load_module(place)
+    module = _load_module(place, arch or parse_arch(DEFAULT_ARCH))
     everything = _targets_in(module)
     found = {key: value for key, value in everything.items() if value.function.__module__ == module.__name__}
     if not name and found:
@@ -55,9 +62,9 @@ def _targets_in(module: ModuleType) -> dict[str, Target]:
     }
 
 
-def load_target(spec: str) -> Target:
+def load_target(spec: str, arch: Arch | None = None) -> Target:
     """The one target that a spec names, or of a kernel family the one of its name; UsageError when it names several."""
-    found = load_targets(spec)
+    found = load_targets(spec, arch)
     if len(found) > 1:
         named = [target for target in found if target.name == family_of(target)]
         if named:
@@ -152,7 +159,7 @@ class _EditedModules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return compile(source, path, "exec")
 
 
-def _load_module(place: str) -> ModuleType:
+def _load_module(place: str, arch: Arch) -> ModuleType:
     path = Path(place)
     if place.startswith("kernels.") and place.split(".")[1] in included.families():
         return _load_family(place.split(".")[1])
@@ -161,20 +168,32 @@ def _load_module(place: str) -> ModuleType:
         if parts and parts[0] in included.families():
             return _load_family(parts[0])
     if place.endswith(".py"):
-        return _load_file(path)
+        with _gpu(arch):
+            return _load_file(path)
     known = ", ".join(f"kernels.{name}" for name in included.families())
     allowed = f"allowed are {known}, a module, FILE.py, or FILE.py::FUNCTION"
     if not all(part.isidentifier() for part in place.split(".")):
         raise UsageError(f"TARGET={place!r}: {allowed}")
     _look_first_in(Path.cwd())
     try:
-        return importlib.import_module(place)
+        with _gpu(arch):
+            return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):
             raise UsageError(f"TARGET={place!r}: {error}; {allowed}") from None
         raise _import_failed(place, error) from error
     except (Exception, SystemExit) as error:
         raise _import_failed(place, error) from error
+
+
+@contextmanager
+def _gpu(arch: Arch) -> Iterator[None]:
+    """While active, there is a GPU: the machine's, or an emulated one."""
+    if torch.cuda.is_available():
+        yield
+        return
+    with Emulation(arch).active():
+        yield
 
 
 def _load_family(family: str) -> ModuleType:

@@ -14,6 +14,7 @@ from ..ttir import Arch, parse_arch
 from .campaign import Budget, Options, Search, Searcher
 from .case import Case
 from .defects import Control, Defect, check_present
+from .examine import Examine, examine_case
 from .loading import controls_of, defects_of, folder_of, load_targets, with_defect
 from .profiles import PROFILES
 from .target import Target
@@ -72,6 +73,8 @@ class Selftest:
     rows: list[DefectRow | ControlRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._examine: Examine = examine_case
+        self._few: int | None = None
         self._arch: Arch | None = None if self.arch is None else parse_arch(self.arch)
         families = included.families()
         if self.family is not None:
@@ -94,8 +97,9 @@ class Selftest:
         """Whether every row came out as it must."""
         return len(self.rows) == len(self._chosen) and all(row.passed for row in self.rows)
 
-    def run(self) -> Iterator[DefectRow | ControlRow]:
-        """Fuzz one defect or control after the other."""
+    def run(self, examine: Examine = examine_case, few: int | None = None) -> Iterator[DefectRow | ControlRow]:
+        """Fuzz one defect or control after the other; `examine` and `few` as in `Options`."""
+        self._examine, self._few = examine, few
         for family, item in self._chosen:
             row = self._defect(family, item) if isinstance(item, Defect) else self._control(family, item)
             self.rows.append(row)
@@ -134,7 +138,7 @@ class Selftest:
         # Not derandomized, but seeded: a row of the table can be had again. Not shrunk: what counts is how soon.
         profile = replace(PROFILES["dev"], keep=False)
         # Another seed each turn: the same one would begin with the cases of the turn before.
-        options = Options(profile, self._arch, self.seed + turn, defect, shrink=False)
+        options = Options(profile, self._arch, self.seed + turn, defect, False, self._examine, self._few)
         return Searcher(target, options, Budget(cases=most)).run()
 
     def as_json(self) -> dict[str, Any]:

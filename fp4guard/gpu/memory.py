@@ -68,6 +68,9 @@ class DeviceMemory(CaseMemory):
     def remember(self, region: Region) -> None:
         """The device has what an input was given."""
 
+    def note_host_write(self, tensor: torch.Tensor) -> None:
+        """Regions of the device have no shadow to note it in."""
+
     def _make(
         self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...],
         offset: int, given: torch.Tensor | None = None,
@@ -88,8 +91,7 @@ class DeviceMemory(CaseMemory):
     def _uploaded(self, values: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
         """The bytes of values in storage order, on the device; sent once a case where the host has them."""
         with _disable_current_modes():
-            ordered = values.detach().permute(storage_order(strides)).contiguous()
-            held = ordered.view(torch.uint8).reshape(-1) if ordered.numel() else ordered.new_empty(0, dtype=torch.uint8)
+            held = values.detach().permute(storage_order(strides)).reshape(-1).contiguous().view(torch.uint8)
             if held.device.type == self.device_type and self.device_type != "cpu":
                 return held.clone()
             for known, sent in self._cache.setdefault("sent to the device", []):

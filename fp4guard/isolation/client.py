@@ -24,7 +24,7 @@ from ..errors import Fp4guardError, UnsupportedError, UsageError
 from ..fuzzing.case import Case
 from ..fuzzing.examine import Report
 from ..fuzzing.setting import Setting
-from ..fuzzing.target import Target
+from ..fuzzing.target import DEFAULT_ARCH, Target
 from ..ttir import Arch
 from .deaths import crash, hang, with_output
 from .journal import read_journal
@@ -97,6 +97,13 @@ class IsolatedExaminer:
             findings = tuple(with_output(finding, *evidence) for finding in findings)
             self._end(worker)
         return Report(target, case, answer.arch, findings, answer.runs, defect, answer.coverage, self.setting)
+
+    @property
+    def arch(self) -> str:
+        """The architecture of the device; sm_90, where nothing else is said, in the simulator."""
+        if self._arch is None and self.setting.device != "sim":
+            self._start()
+        return self._arch or DEFAULT_ARCH
 
     def _probe(self, worker: _Worker) -> str:
         """The architecture of the worker's GPU; UsageError where there is none."""

@@ -30,6 +30,12 @@ def settled(setting: Setting) -> Setting:
     return found
 
 
+def gpu_arch(setting: Setting) -> str:
+    """The architecture of the GPU of a setting, which this process does not start."""
+    with IsolatedExaminer(setting) as examiner:
+        return examiner.arch
+
+
 @contextmanager
 def examining(setting: Setting) -> Iterator[Examine]:
     """While active, the way to examine a case where the (settled) setting says."""
@@ -71,10 +77,11 @@ def examine(
     device that is not there; UnsupportedError for what the simulator does not execute; and whatever fp4guard itself
     raises, as for a wrong use of `oracle` in the target.
     """
-    found = target if isinstance(target, Target) else load_target(str(target))
+    wanted = None if arch is None else parse_arch(arch)
+    found = target if isinstance(target, Target) else load_target(str(target), wanted)
     if defect is not None:
         found = with_defect(found, defect)
     found.check_arguments(arguments)
     case = Case({name: arguments[name] for name in found.recipes}, seed, regime, layout)
     with examining(settled(Setting(device, guard_pages))) as run:
-        return examine_alone(found, case, None if arch is None else parse_arch(arch), defect, run)
+        return examine_alone(found, case, wanted, defect, run)

@@ -127,5 +127,5 @@ def expect(mem, quantized, matrix, axis, storage):
     for tensor, wanted in zip(quantized, by_policy, strict=True):
         assert tensor.shape == wanted.shape, f"shape {tuple(tensor.shape)}, where {wanted.shape} is needed"
     mem.expect(quantized.scales, by_policy.scales)
-    written = by_policy.scales.logical(quantized.scales.numpy())
+    written = by_policy.scales.logical(quantized.scales.cpu().numpy())
     mem.expect(quantized.codes, oracle.requantize_mx(matrix, written, POLICY, axis=axis, storage=storage))

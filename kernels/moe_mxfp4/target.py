@@ -250,7 +250,7 @@ def padded_rows(matrix, bias, gates, d):
         return result.reshape(experts, 2 * d, *array.shape[2:])
 
     padded = replace(matrix, elements=pad(matrix.elements, 0), scales=pad(matrix.scales, 127))
-    return padded, None if bias is None else pad(bias.double().numpy(), 0.0)
+    return padded, None if bias is None else pad(bias.double().cpu().numpy(), 0.0)
 
 
 def padded_columns(matrix, d):

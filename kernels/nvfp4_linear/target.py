@@ -187,7 +187,7 @@ def prepare_weight(mem, n, k, parts, backend, bias):
     mem.expect(weight.codes, ExpectedCodes(NVFP4.element, codes, packing=NibbleOrder.LOW_FIRST))
     mem.expect(weight.scales, ExpectedCodes(E4M3, scales, layout=SCALES_128X4, padding=0))
     if bias:
-        mem.expect(weight.bias, padded(added.float().numpy()[:, None], 0)[:, 0])
+        mem.expect(weight.bias, padded(added.float().cpu().numpy()[:, None], 0)[:, 0])
 
 
 def run_layer(mem, leading, n, k, dtype, global_scale, bias, backend, parts, options):
@@ -201,7 +201,7 @@ def run_layer(mem, leading, n, k, dtype, global_scale, bias, backend, parts, opt
     out = linear(x, weight, mem.input("global_scale", scale), mem.input("alpha", alpha), **options)
 
     order = ORDERS[options.get("arithmetic", "fast")]
-    rows = nvfp4.quantize(x.float().reshape(-1, k).numpy(), order, float(scale), POLICY)
+    rows = nvfp4.quantize(x.float().reshape(-1, k).cpu().numpy(), order, float(scale), POLICY)
     product = oracle.gemm(rows, w, alpha=float(alpha), bias=added)
     mem.expect(out.reshape(-1, n), product)
 
