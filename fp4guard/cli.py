@@ -168,12 +168,13 @@ def fuzz(
     from .fuzzing.interrupts import interruptible
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
-    from .report.reproducer import command, write, write_reproducer
+    from .report.reproducer import command, require_writable, write, write_reproducer
     from .isolation import examining
     from .report.summary import of_searches
     from .ttir import parse_arch
 
     console = Console()
+    require_writable(json_file, repro_dir / "reproducer.py")
     wanted = None if arch is None else parse_arch(arch)
     found = (
         [t for spec in targets for t in load_targets(spec, wanted)]

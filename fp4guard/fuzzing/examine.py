@@ -28,7 +28,7 @@ from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
 from ..errors import Fp4guardError, UsageError
 from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept
 from ..sim import HangError, Incident, Simulator, host
-from ..sim.host import Emulation
+from ..sim.host import Emulation, patched
 from ..ttir import Arch, compiler
 from .case import Case
 from .memory import CaseMemory
@@ -96,7 +96,7 @@ def examine_alone(
 def examine_case(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
     """Run one case in the simulator, and every check; hypothesis.assume is let through."""
     # Tiles are small: threads of the BLAS cost far more than they save, the more so beside other processes.
-    with _thread_pools().limit(limits=1, user_api="blas"):
+    with _thread_pools().limit(limits=1, user_api="blas"), patched():
         return _Examination(target, case, target.arch_for(arch), defect).report()
 
 

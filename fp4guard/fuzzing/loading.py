@@ -20,6 +20,8 @@ import torch
 
 from .. import included
 from ..errors import UsageError
+from ..memory import ALL_ONES, Memory
+from ..sim import Simulator
 from ..sim.host import Emulation
 from ..ttir import Arch, parse_arch
 from .defects import Control, Defect, apply
@@ -188,11 +190,11 @@ def _load_module(place: str, arch: Arch) -> ModuleType:
 
 @contextmanager
 def _gpu(arch: Arch) -> Iterator[None]:
-    """While active, there is a GPU: the machine's, or an emulated one."""
+    """While active, there is a GPU: the machine's, or an emulated one, whose launches nobody judges."""
     if torch.cuda.is_available():
         yield
         return
-    with Emulation(arch).active():
+    with Emulation(arch).active(), Simulator(Memory(ALL_ONES), arch).intercepting():
         yield
 
 

@@ -15,7 +15,7 @@ from ..checks.outputs import ORACLE_DTYPES
 from ..errors import UsageError
 from ..formats import MXFP4, NVFP4, BlockFormat, BlockScaled
 from ..formats.rounding import OUTPUT_TYPES
-from ..memory import PLAIN, Layout, Memory, Poison, Region, Role
+from ..memory import PLAIN, Layout, Memory, Poison, Region, Role, unwatched
 from ..memory.region import zeros
 from ..oracle import generate
 from .case import Case
@@ -81,6 +81,7 @@ class CaseMemory(Memory):
         """
         return self.block_scaled(name, shape, NVFP4, layouts)
 
+    @unwatched
     def block_scaled(
         self, name: str, shape: tuple[int, int], format: BlockFormat, layouts: Sequence[Layout] = PLAIN
     ) -> Operand:
@@ -93,6 +94,7 @@ class CaseMemory(Memory):
         scales = self.input(f"{name}_scales", torch.from_numpy(matrix.scales.copy()), layouts)
         return Operand(codes, scales, matrix)
 
+    @unwatched
     def quantizable(
         self,
         name: str,
@@ -114,6 +116,7 @@ class CaseMemory(Memory):
 
         return self.input(name, self._cached(name, make), layouts)
 
+    @unwatched
     def tensor(
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
     ) -> torch.Tensor:
@@ -134,6 +137,7 @@ class CaseMemory(Memory):
             )
         return self.input(name, values, layouts)
 
+    @unwatched
     def integers(
         self,
         name: str,
@@ -152,6 +156,7 @@ class CaseMemory(Memory):
 
         return self.input(name, self._cached(name, make), layouts)
 
+    @unwatched
     def input(self, name: str, values: Any, layouts: Sequence[Layout] = PLAIN, undefined: Any = None) -> torch.Tensor:
         """An input that holds a copy of a tensor or array. It must not change while the target runs.
 
@@ -174,6 +179,7 @@ class CaseMemory(Memory):
         """Keep what an input holds, to see afterwards that it still does."""
         self.originals[region.name] = region.bits()
 
+    @unwatched
     def output(
         self,
         name: str,
@@ -197,6 +203,7 @@ class CaseMemory(Memory):
         """Uninitialised working memory: what is left in it does not matter, what is read before it is written does."""
         return self.empty(name, Role.SCRATCH, tuple(shape), dtype, self._layout(name, layouts)).tensor
 
+    @unwatched
     def expect(self, tensor: torch.Tensor, expected: Any) -> None:
         """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of values.
 

@@ -3,6 +3,7 @@
 from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
 from .memory import Memory
+from .placement import unwatched
 from .poison import ALL_ONES, EXTREMES, ORDINARY, Poison
 from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
 
@@ -23,4 +24,5 @@ __all__ = [
     "Poison",
     "Region",
     "Role",
+    "unwatched",
 ]

@@ -21,6 +21,9 @@ MOST_REGIONS = (1 << 14) - 1
 #: A forgetful memory looks for regions to forget when it has taken in so many more, or so many bytes more.
 _MORE_REGIONS, _MORE_BYTES = 256, 1 << 26
 
+#: Regions of one name among which a forgetful memory looks for one to forget.
+_NAMES_TRIED = 32
+
 
 class Memory:
     """Regions by name and by address. `device_type` says on which sort of torch's devices they lie.
@@ -36,6 +39,7 @@ class Memory:
         self.regions: list[Region] = []
         self._forgetful = forgetful
         self._numbered: dict[int, Region] = {}
+        self._holders: dict[str, Region] = {}
         self._last_number = 0
         self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
         self._starts: list[int] = []
@@ -55,12 +59,9 @@ class Memory:
             self._forget_expired()
         if len(self.regions) == MOST_REGIONS:
             raise UnsupportedError(f"code with more than {MOST_REGIONS} tensors at a time")
-        base, name = region.name, region.name
-        while name in self._names:
-            count = self._names[base] = self._names.get(base, 1) + 1
-            name = f"{base}#{count}"
-        self._names[name] = 1
-        region.name = name
+        region.name = self._free_name(region.name)
+        self._names[region.name] = 1
+        self._holders[region.name] = region
         region.number = self._free_number()
         self._numbered[region.number] = region
         self.regions.append(region)
@@ -70,6 +71,22 @@ class Memory:
         self._starts.insert(at, region.address)
         self._by_start.insert(at, region)
         return region
+
+    def _free_name(self, base: str) -> str:
+        name = base
+        if self._forgetful:  # the same line, the same names, however often it has been run
+            for count in range(2, _NAMES_TRIED):
+                holder = self._holders.get(name)
+                if holder is not None and holder.expired:
+                    self.forget(holder)
+                    holder = None
+                if holder is None:
+                    return name
+                name = f"{base}#{count}"
+        while name in self._names:
+            count = self._names[base] = self._names.get(base, 1) + 1
+            name = f"{base}#{count}"
+        return name
 
     def _free_number(self) -> int:
         """The next one in turn: a pointer that has outlived its region is then not one into another."""
@@ -93,7 +110,7 @@ class Memory:
         """Know regions no more: their names, numbers and addresses are free."""
         gone = set(map(id, regions))
         for region in regions:
-            del self._names[region.name], self._numbered[region.number]
+            del self._names[region.name], self._numbered[region.number], self._holders[region.name]
         self.regions = [region for region in self.regions if id(region) not in gone]
         self._by_start = [region for region in self._by_start if id(region) not in gone]
         self._starts = [region.address for region in self._by_start]

@@ -12,7 +12,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .layouts import CONTIGUOUS, Layout, span
-from .placement import put
+from .placement import put, unwatched
 from .poison import Poison
 
 #: Bits of a shadow byte. A byte of a red zone or of a gap between rows has neither.
@@ -88,6 +88,7 @@ class Region:
         )
 
     @property
+    @unwatched
     def tensor(self) -> torch.Tensor:
         """The guarded tensor itself; a view of `storage`, as a new storage of torch. It counts as a GPU's."""
         size = self.dtype.itemsize

@@ -70,7 +70,7 @@ def run(
 ) -> Outcome:
     """Examine the case and say, in print and in the result, how it compares with what was recorded."""
     try:
-        found = load_target(target)
+        found = load_target(target, parse_arch(arch))
         if defect is not None:
             found = with_defect(found, defect)
         found.check_arguments(case.arguments)

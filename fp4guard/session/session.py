@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton
 
+from .. import included
 from ..checks import Finding
 from ..checks.incidents import from_incident
 from ..errors import Fp4guardError
@@ -33,7 +35,7 @@ from ..memory import ALL_ONES, GuardAllocations, Memory, Region
 from ..sim import HangError, Incident
 from ..sim.callers import launching_line
 from ..sim.host import Emulation
-from ..ttir import Arch
+from ..ttir import Arch, Location
 from .launches import Outcome, RepeatingSimulator, describe, make_undefined, undefined_in
 
 
@@ -108,9 +110,10 @@ class Session:
         if region in self._undefined:
             del self._undefined[region]
         elif region.name in self._written and (fresh := undefined_in(region, tensor)).any():
-            where, line = _host_line()
+            where = _host_line()
             count = f"{int(fresh.sum())} of {fresh.size} elements"
-            self._note(f"{where} reads {count} of `{region.name}` to which nothing was written   {line}".rstrip())
+            what = f"{where} reads {count} of `{region.name}` to which nothing was written"
+            self._note(f"{what}   {where.source}".rstrip())
         self._stop_if_found()
 
     def _add(self, finding: Finding) -> None:
@@ -206,30 +209,34 @@ def _launched(finding: Finding) -> Finding:
     place = launching_line()
     if place is None:
         return finding
-    row = ("launch", f"{place.file}:{place.line}   {place.source}".rstrip())
+    row = ("launch", f"{place}   {place.source}".rstrip())
     return replace(finding, rows=(*finding.rows, row))
 
 
 def _read(finding: Finding, region: Region) -> Finding:
     """With the line of host code that reads what is undefined."""
-    where, line = _host_line()
-    return replace(finding, rows=(*finding.rows, ("read", f"{where} reads `{region.name}`   {line}".rstrip())))
+    where = _host_line()
+    row = ("read", f"{where} reads `{region.name}`   {where.source}".rstrip())
+    return replace(finding, rows=(*finding.rows, row))
 
 
-def _host_line() -> tuple[str, str]:
-    """File and line of the innermost code that is nobody's but the user's, and its text."""
+def _host_line() -> Location:
+    """The innermost line of code that is nobody's but the user's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_library(frame.f_code.co_filename):
         frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{file}:{line}", linecache.getline(file, line).strip()
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    line = linecache.getline(file, number)
+    return Location(file, number, 1 + len(line) - len(line.lstrip()))
 
 
-_LIBRARIES = (Path(torch.__file__).parent, Path(np.__file__).parent, Path(__file__).parent.parent)
+_LIBRARIES = tuple(Path(module.__file__ or "").parent for module in (torch, np, triton, included))
 
 
 @cache
 def _is_library(file: str) -> bool:
+    if included.ROOT is not None and Path(file).is_relative_to(included.ROOT):
+        return False  # in a wheel, the included kernels lie in the package
     return any(Path(file).is_relative_to(root) for root in _LIBRARIES)
 
 

@@ -4,6 +4,6 @@
 """
 
 from .current import current
-from .emulation import Emulation, emulated
+from .emulation import Emulation, patched
 
-__all__ = ["Emulation", "current", "emulated"]
+__all__ = ["Emulation", "current", "patched"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -56,9 +56,9 @@ class Emulation:
             yield
 
 
-def emulated(arch: Arch) -> Any:
-    """A context in which host code that was written for a GPU runs: `Emulation(arch).active()`."""
-    return Emulation(arch).active()
+def patched() -> AbstractContextManager[None]:
+    """A context in which to enter and leave emulations costs little. Nothing is in force through it alone."""
+    return _PATCHES.installed()
 
 
 _PATCHES = Patches(lambda: [*cuda.patches(), *driver.patches(), *timing.patches()])
