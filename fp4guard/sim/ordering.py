@@ -56,9 +56,16 @@ class Ordering:
         """Log the lanes of an atomic, in order: element numbers and programs; `semantics` as TTIR prints it."""
         releases, acquires = semantics in _RELEASES, semantics in _ACQUIRES
         if releases or acquires:
-            self._log.append(_Event(self.now, region.name, elements, programs, releases, acquires))
             self._lanes += len(elements)
             self._acquired |= acquires
+            if self._too_long:
+                self._log.clear()
+            else:
+                self._log.append(_Event(self.now, region.name, elements, programs, releases, acquires))
+
+    @property
+    def _too_long(self) -> bool:
+        return self._lanes > _MOST_LANES or self._programs**2 > _MOST_CLOCKS
 
     def ordered(self, other: Array, when: Array, me: Array) -> Array:
         """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now.
@@ -68,14 +75,16 @@ class Ordering:
         """
         if not self._acquired:
             return np.zeros(len(me), bool)
-        if self._lanes > _MOST_LANES or self._programs**2 > _MOST_CLOCKS:
+        if self._too_long:
             return np.ones(len(me), bool)
         seen = self._replay()
         known = (seen[np.maximum(me, 0), np.maximum(other, 0)] >= when) & (me >= 0)
-        if (other < 0).any():
-            everyone = seen[np.maximum(me, 0)].copy()
-            everyone[np.arange(len(me)), np.maximum(me, 0)] = np.iinfo(np.int32).max
-            known = np.where(other < 0, (everyone.min(axis=1) >= 0) & (me >= 0), known)
+        several = other < 0
+        if several.any():
+            # By program, of which there are fewer than lanes; of itself a program need not know.
+            programs, lane = np.unique(np.maximum(me, 0), return_inverse=True)
+            unseen = np.array([np.count_nonzero(seen[p] < 0) - (seen[p, p] < 0) for p in programs])
+            known = np.where(several, (unseen == 0)[lane.reshape(-1)] & (me >= 0), known)
         return known
 
     def _replay(self) -> Array:

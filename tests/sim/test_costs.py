@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from hypothesis import given
 
+from fp4guard.memory import Role
 from fp4guard.sim.atomics import _distinct
 from fp4guard.sim.elements import elements_at
 from fp4guard.sim.overflow import _BOUNDS, Bounds
@@ -27,20 +28,45 @@ def count_kernel(counts, n, BLOCK: tl.constexpr):
     tl.atomic_add(counts + i, 1, mask=i < n)
 
 
-def peak(new_run, programs):
-    run = new_run()
-    x, out = run.place(torch.ones(4096)), run.empty((4096,))
-    run.launch(wrapped_kernel, (1,), x, out, 4096, BLOCK=1024)
+@triton.jit
+def add_kernel(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.atomic_add(out + i % n, tl.load(x + i % n))
+
+
+@triton.jit
+def ticket_kernel(x, counter, n, BLOCK: tl.constexpr):
+    """A quarter of the programs write the same, then draw a ticket each."""
+    tl.store(x + tl.program_id(0) % 4 * BLOCK + tl.arange(0, BLOCK), tl.zeros((BLOCK,), tl.float32))
+    if tl.atomic_add(counter, 1) == n - 1:
+        tl.store(counter + 1, n)
+
+
+def peak(run, kernel, programs, *args):
+    run.launch(kernel, (1,), *args, BLOCK=1024)
     tracemalloc.start()
-    run.launch(wrapped_kernel, (programs,), x, out, 4096, BLOCK=1024)
+    run.launch(kernel, (programs,), *args, BLOCK=1024)
     found = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert not run.incidents()
     return found
 
 
-def test_the_peak_of_memory_does_not_grow_with_the_grid(new_run):
-    assert peak(new_run, 2048) < 1.1 * peak(new_run, 256)
+@pytest.mark.parametrize("kernel", [wrapped_kernel, add_kernel])
+def test_the_peak_of_memory_does_not_grow_with_the_grid(new_run, kernel):
+    def of(programs):
+        run = new_run()
+        x, out = run.place(torch.ones(4096)), run.place(torch.zeros(4096), name="out", role=Role.OUTPUT)
+        return peak(run, kernel, programs, x, out, 4096)
+
+    assert of(2048) < 1.1 * of(512)
+
+
+def test_what_atomics_order_is_worked_out_by_program(new_run):
+    run = new_run()
+    x, counter = run.empty((4096,)), run.place(torch.zeros(2, dtype=torch.int32), name="counter", role=Role.OUTPUT)
+    # A clock of every program for each, and not for each of the lanes that all have written.
+    assert peak(run, ticket_kernel, 1024, x, counter, 1025) < 32e6
 
 
 def test_an_atomic_with_no_lane_on_does_nothing(new_run):
