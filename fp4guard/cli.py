@@ -168,8 +168,8 @@ def fuzz(
     from .fuzzing.interrupts import interruptible
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
-    from .report.reproducer import command, require_writable, write, write_reproducer
     from .isolation import examining
+    from .report.reproducer import command, require_writable, write, write_reproducer
     from .report.summary import of_searches
     from .ttir import parse_arch
 
@@ -240,12 +240,13 @@ def run(
     """
     from .console import Console
     from .fuzzing.interrupts import interruptible
-    from .report.reproducer import write
+    from .report.reproducer import require_writable, write
     from .report.summary import of_session
     from .session import Session
     from .session.script import run_script
     from .ttir import parse_arch
 
+    require_writable(json_file)
     session = Session(parse_arch(arch or _DEFAULT_ARCH), stop=not keep_going)
     failure, interrupted = None, False
     try:

@@ -294,6 +294,13 @@ def test_defects_succeeds_only_if_all_are_as_they_must_be(fp4guard, rows, row, s
     fp4guard("defects", "--json", status=status)
 
 
+@pytest.mark.parametrize("option", ["--json", "--repro-dir"])
+def test_what_cannot_be_written_is_told_before_anything_is_fuzzed(fp4guard, option):
+    result = fp4guard("fuzz", "scratch.py", option, "plain.py/x", status=2)
+    assert "plain.py is no folder" in result.stderr
+    assert result.stdout == ""
+
+
 def test_interrupted_defects_tell_what_was_done(fp4guard, rows):
     rows(FOUND, KeyboardInterrupt, CLEAN)
     assert "interrupted: all 1 as they must be" in fp4guard("defects", status=130).stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from ..errors import UsageError
-from ..files import write_atomically
+from ..files import obstacle, write_atomically
 from ..fuzzing.examine import Report
 from ..fuzzing.loading import family_of, spec_of
 from ..fuzzing.setting import SIMULATED, Setting
@@ -96,6 +96,13 @@ def write(path: Path, text: str) -> None:
         write_atomically(path, text)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def require_writable(*paths: Path | None) -> None:
+    """UsageError where one of the files could not be written."""
+    for path in paths:
+        if path is not None and (why := obstacle(path)):
+            raise UsageError(f"cannot write {path}: {why}")
 
 
 def command(path: Path) -> str:
