@@ -58,9 +58,10 @@ _OF_EACH_VENDOR = tuple(Arch(name) for vendor, name in (("nvidia", "sm_90"), ("a
 
 
 def parse_arch(name: str) -> Arch:
-    """Check the spelling of an architecture; UsageError when it is neither `sm_<n>` nor `gfx<n>`."""
-    if not re.fullmatch(r"sm_\d{2,3}|gfx[0-9a-f]{3,5}", name):
-        raise UsageError(f"arch={name!r}: allowed are sm_<n> and gfx<n>, such as {', '.join(ARCHES)}")
+    """Check the spelling of an architecture; UsageError when it is neither `sm_<n>`, n from 70 on, nor `gfx<n>`."""
+    # sm_10 is sm_100 mistyped: Triton would take it for a GPU that can do next to nothing.
+    if not re.fullmatch(r"sm_([7-9]|1\d)\d|gfx[0-9a-f]{3,5}", name):
+        raise UsageError(f"arch={name!r}: allowed are sm_<n> and gfx<n>, such as {', '.join(ARCHES)}, n from 70 on")
     return Arch(name)
 
 

@@ -46,7 +46,7 @@ def gemm_afp4wfp4(
     fp32 (splits, M, N) of partials that are left to the caller to sum; y and dtype are not to be given then.
     """
     m, n, k = _check_inputs(x, w, x_scales, w_scales, scales)
-    config = config or default_config(m, n, k)
+    config = default_config(m, n, k) if config is None else config
     _check_config(config, m, scales)
     _check_output(y, dtype, keep_partials, m, n, {"x": x, "w": w, "x_scales": x_scales, "w_scales": w_scales})
 
@@ -173,6 +173,7 @@ def _check_inputs(
     if scales not in LAYOUTS:
         raise ValueError(f"scales is {scales!r}; allowed: {', '.join(map(repr, LAYOUTS))}")
     for name, tensor in {"x": x, "w": w, "x_scales": x_scales, "w_scales": w_scales}.items():
+        _check_tensor(name, tensor)
         if tensor.dtype != torch.uint8:
             raise TypeError(f"{name} is {tensor.dtype}; allowed: torch.uint8 (view the bytes as such)")
         if tensor.ndim != 2:
@@ -207,6 +208,8 @@ def _check_inputs(
 
 def _check_config(config: Config, m: int, scales: str) -> None:
     """Config checks its own fields; here is what the layout of the scales asks of them."""
+    if not hasattr(config, "block_m"):  # a name, most likely
+        raise TypeError(f"config is {config!r}; allowed: a Config, such as configs.CONFIGS['BM32_BN32_BK128']")
     if scales == "linear":
         return
     least = {"block_m": 32 if m >= 32 else 1, "block_n": 32, "block_k": 256}
@@ -232,6 +235,7 @@ def _check_output(
         raise TypeError(f"dtype is {dtype}; allowed: {', '.join(map(str, OUT_DTYPES))}")
     if y is None:
         return
+    _check_tensor("y", y)
     if y.dtype not in OUT_DTYPES or (dtype is not None and y.dtype != dtype):
         raise TypeError(f"y is {y.dtype}; allowed: {dtype or ', '.join(map(str, OUT_DTYPES))}")
     if y.shape != (m, n):
@@ -248,6 +252,11 @@ def _check_output(
     for name, tensor in inputs.items():
         if start < _span(tensor)[1] and _span(tensor)[0] < end:
             raise ValueError(f"y shares memory with {name}; allowed: memory of its own")
+
+
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is of type {type(value).__name__}; allowed: torch.Tensor")
 
 
 def _check_strides(name: str, tensor: torch.Tensor) -> None:

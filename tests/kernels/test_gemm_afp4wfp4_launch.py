@@ -66,6 +66,9 @@ class TestArguments:
         ("replaced", "error", "message"),
         [
             ({"x": torch.zeros((33, 80))}, TypeError, r"x is torch\.float32; allowed: torch\.uint8"),
+            ({"w": None}, TypeError, r"w is of type NoneType; allowed: torch\.Tensor"),
+            ({"y": [0.0]}, TypeError, r"y is of type list; allowed: torch\.Tensor"),
+            ({"config": "BM32_BN32_BK128"}, TypeError, r"config is 'BM32_BN32_BK128'; allowed: a Config, such as"),
             ({"w_scales": torch.zeros((37, 5), dtype=torch.int8)}, TypeError, r"w_scales is torch\.int8"),
             ({"x": bytes_(33 * 80)}, ValueError, r"x has shape \(2640,\); allowed: two dimensions"),
             ({"w": bytes_(37, 79)}, ValueError, r"w has shape \(37, 79\); allowed: \(N, 80\)"),

@@ -46,7 +46,10 @@ def test_architectures(name):
         assert target.warp_size == (64 if name.startswith("gfx9") else 32)
 
 
-@pytest.mark.parametrize("name", ["", "sm90", "sm_9", "sm_1000", "gfx", "gfx9", "cuda", "SM_90", "sm_90a ", "gfx95z"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "sm90", "sm_9", "sm_10", "sm_1x", "sm_69", "sm_1000", "gfx", "gfx9", "cuda", "SM_90", "sm_90a ", "gfx95z"],
+)
 def test_other_spellings_are_refused(name):
     with pytest.raises(UsageError, match="allowed are sm_<n> and gfx<n>, such as sm_80"):
         parse_arch(name)
