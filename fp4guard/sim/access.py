@@ -53,6 +53,8 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
     shapes = [address.shape, value.shape] + ([live.shape] if live is not None else [])
     shape = np.broadcast_shapes(*shapes)
     address, value = np.broadcast_to(address, shape), np.broadcast_to(value, shape)
+    if live is not None:
+        note_reach(m, site, address, seen)
     if live is None or live.all():
         lanes, address, value = None, address.reshape(-1), value.reshape(-1)
     else:
@@ -89,6 +91,13 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
             won = np.flatnonzero(~lost & (offset == offset[np.argmax(lost)]))
             winner = int(m.programs[programs[won[0]]]) if len(won) else None
             m.report("race", site, region, offset[lost], programs[lost], (site, winner))
+
+
+def note_reach(m: Machine, site: Site, address: Array, seen: SiteCoverage) -> None:
+    """Take in how far beyond its tensor's end any lane points, whether it writes or not."""
+    region, start = m.region_at(address)
+    if region is not None:
+        seen.overshoot = max(seen.overshoot, int(address.max()) - start + site.element.width - region.last)
 
 
 def without_overflow(

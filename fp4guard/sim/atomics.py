@@ -53,6 +53,9 @@ def update(
     """
     element = site.element
     whole = (len(m.programs), *shape)
+    seen, _ = m.covering(site, mask)
+    if mask is not None:
+        access.note_reach(m, site, address, seen)
     live = mask
     if m.active is not None:
         active = m.spread(m.active, len(whole))
@@ -76,6 +79,7 @@ def update(
             if region is None or not good.any():
                 continue
             mine, offset = mine[good], offset[good]
+            seen.last |= int(offset.max()) + element.width == region.last
             _note(m, site, region, offset, _programs(mine, shape), semantics if used else _UNUSED[semantics])
             cells, unique, place = _open(m, site, atomic, region, offset, _programs(mine, shape), used)
             old[mine] = _apply(atomic, cells, place, tuple(x[mine] for x in operands), used)
