@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import Fp4guardError, UsageError
+from .interrupts import at_once
 
 if TYPE_CHECKING:
     from .fuzzing.campaign import Search
@@ -52,7 +53,8 @@ class _Program(click.Group):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().__call__(*args, **kwargs)
+            with at_once():
+                return super().__call__(*args, **kwargs)
         except SystemExit as end:
             if end.code == INTERRUPTED:
                 _leave()
@@ -94,11 +96,8 @@ def _guarded(command: Callable[..., int]) -> Callable[..., None]:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from .fuzzing.interrupts import at_once
-
         try:
-            with at_once():
-                status = command(*args, **kwargs)
+            status = command(*args, **kwargs)
         except KeyboardInterrupt:
             click.echo("fp4guard: interrupted", err=True)
             status = INTERRUPTED
@@ -165,9 +164,9 @@ def fuzz(
     """
     from .console import Console
     from .fuzzing.campaign import Options, few_on, run_campaign
-    from .fuzzing.interrupts import interruptible
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
+    from .interrupts import interruptible
     from .isolation import examining
     from .report.reproducer import command, require_writable, write, write_reproducer
     from .report.summary import of_searches
@@ -239,7 +238,7 @@ def run(
     1 findings, 2 an error of use or of the harness, 3 the script failed by itself, 130 interrupted.
     """
     from .console import Console
-    from .fuzzing.interrupts import interruptible
+    from .interrupts import interruptible
     from .report.reproducer import require_writable, write
     from .report.summary import of_session
     from .session import Session
@@ -330,8 +329,8 @@ def defects(
     """
     from .console import Console
     from .fuzzing.campaign import few_on
-    from .fuzzing.interrupts import interruptible
     from .fuzzing.selftest import Selftest
+    from .interrupts import interruptible
     from .isolation import examining
 
     console = Console(stderr=as_text is not None)

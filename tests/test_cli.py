@@ -256,7 +256,7 @@ def rows(monkeypatch):
     """Let `fp4guard defects` come to these rows."""
 
     def come_to(*made):
-        def run(self):
+        def run(self, *_):
             for row in made:
                 if row is KeyboardInterrupt:
                     raise row

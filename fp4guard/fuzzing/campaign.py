@@ -11,11 +11,11 @@ from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import HypothesisException
 
+from .. import interrupts
 from ..checks import Finding, FindingError
 from ..checks.coverage import Coverage
 from ..errors import UsageError
 from ..ttir import Arch
-from . import interrupts
 from .case import Case
 from .examine import Examine, Report, examine_case
 from .loading import spec_of

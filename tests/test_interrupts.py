@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fp4guard.fuzzing.interrupts import at_once, check, interruptible
+from fp4guard.interrupts import at_once, check, interruptible
 
 
 def strike():
@@ -84,7 +84,7 @@ def test_other_threads_are_left_alone(context):
 def test_interrupt_where_an_exception_would_not_be_heard_ends_the_process(run_python, tmp_path):
     code = """
         import os, signal
-        from fp4guard.fuzzing.interrupts import at_once
+        from fp4guard.interrupts import at_once
 
         class Deaf:
             def __del__(self):
