@@ -14,7 +14,7 @@ class Layout:
     more behind each plane of rows, and behind whatever is made of planes; `offset`: elements between the start of
     the storage and the tensor's first element; `transposed`: the last two dimensions change places in storage;
     `reach`: rows are so far apart that the last one starts at least so many elements behind the first, and as aligned
-    as padded rows are.
+    as padded rows are; `outermost`: not the rows are, but the parts of the first dimension that has two or more.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Layout:
     offset: int = 0
     transposed: bool = False
     reach: int = 0
+    outermost: bool = False
 
     def strides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Strides in elements of a tensor of that shape."""
@@ -30,17 +31,25 @@ class Layout:
         if self.transposed and len(shape) >= 2:
             order[-2:] = order[-1], order[-2]
         strides = [0] * len(shape)
-        rows = math.prod(shape[dim] for dim in order[:-1])
-        apart = -(-self.reach // (16 * (rows - 1))) * 16 if rows > 1 else 0
+        spread = self._spread(shape, order[:-1])
         step = 1
         for place, dim in enumerate(reversed(order)):
+            if place == 1:
+                step += self.row_gap
+            elif place > 1:
+                step += self.plane_gap
+            if spread and dim == spread[0]:
+                step = max(step, -(-self.reach // (16 * (spread[1] - 1))) * 16)
             strides[dim] = step
             step *= max(shape[dim], 1)
-            if place == 0 and len(shape) >= 2:
-                step = max(step + self.row_gap, apart)
-            elif place > 0:
-                step += self.plane_gap
         return tuple(strides)
+
+    def _spread(self, shape: tuple[int, ...], outer: list[int]) -> tuple[int, int] | None:
+        """The dimension whose parts `reach` pulls apart, and how many of them: None where there are no two."""
+        if self.outermost:
+            return next(((dim, shape[dim]) for dim in outer if shape[dim] > 1), None)
+        rows = math.prod(shape[dim] for dim in outer)
+        return (outer[-1], rows) if rows > 1 else None
 
 
 CONTIGUOUS = Layout("contiguous")
@@ -56,6 +65,8 @@ TRANSPOSED = Layout("transposed", transposed=True)
 TRANSPOSED_PADDED = Layout("transposed, padded", row_gap=7, transposed=True)
 #: Offsets of the last row do not fit into 32 bits. What lies between the rows takes no memory.
 HUGE_ROWS = Layout("huge rows", reach=1 << 31)
+#: The same of a batch or an expert: no other offset is too large, and the last part's number times its stride is.
+HUGE_PLANES = Layout("huge planes", reach=1 << 31, outermost=True)
 
 #: For a kernel that assumes contiguous tensors.
 PLAIN = (CONTIGUOUS, OFFSET)
@@ -64,7 +75,7 @@ ROWS = (*PLAIN, PADDED_ROWS, ODD_ROWS, ODD_OFFSET)
 #: For a kernel that takes every stride.
 STRIDED = (*ROWS, PADDED_PLANES, TRANSPOSED, TRANSPOSED_PADDED)
 #: For a kernel that takes every stride and computes offsets in 64 bits.
-WIDE = (*STRIDED, HUGE_ROWS)
+WIDE = (*STRIDED, HUGE_PLANES)
 
 
 def span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

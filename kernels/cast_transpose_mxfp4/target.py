@@ -18,13 +18,14 @@ from fp4guard.formats import (
     ZeroBlock,
     ZeroSign,
 )
+from fp4guard.memory.layouts import HUGE_ROWS
 
 from .configs import CONFIGS
 from .launch import DIRECTIONS, LAYOUTS, SCALES_PADDING, CastTransposed, Quantized, scales_shape
 from .launch import cast_transpose_mxfp4 as launch
 
 #: Axes in front fold into one with the last but one only where that is the outer one in memory.
-FOLDING = tuple(layout for layout in fg.WIDE if not (layout.transposed or layout.plane_gap))
+FOLDING = (*fg.ROWS, HUGE_ROWS)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

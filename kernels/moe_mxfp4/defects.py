@@ -248,6 +248,21 @@ _ADDRESSES = (
         provenance="AITER 8fd26e3d13 and 9791b8c150, FlashInfer 6c18be5b9",
         summary="Offsets of A's rows are 32-bit. Triggered by rows that are far apart.",
     ),
+    Defect(
+        id="int32-offset-experts",
+        edits=(
+            Edit(
+                "kernel.py",
+                "expert = tl.load(expert_ids_ptr + pid_m).to(tl.int64)",
+                "expert = tl.load(expert_ids_ptr + pid_m)",
+            ),
+            Edit("kernel.py", "    stride_be = tl.cast(stride_be, tl.int64)\n", ""),
+        ),
+        kinds=("int-overflow", "oob-read"),
+        provenance="AITER 8fd26e3d13 and 9791b8c150, FlashInfer 6c18be5b9",
+        summary="Expert times the stride of an expert is 32-bit: the weights of the last experts are read from before "
+        "the first.",
+    ),
 )
 
 _VALUES = (

@@ -77,6 +77,14 @@ def test_the_last_row_is_as_far_from_the_first_as_the_layout_says(shape, reach):
 
 
 @pytest.mark.parametrize(("shape", "expected"), [
+    ((), ()), ((5,), (1,)), ((1, 5), (5, 1)), ((3, 5), (112, 1)), ((3, 2, 5), (112, 5, 1)), ((1, 3, 5), (336, 112, 1)),
+    ((3, 40, 5), (200, 5, 1)),
+])  # fmt: skip
+def test_the_outermost_parts_are_as_far_apart_as_the_layout_says(shape, expected):
+    assert Layout("far", reach=220, outermost=True).strides(shape) == expected
+
+
+@pytest.mark.parametrize(("shape", "expected"), [
     ((), ()), ((5,), (1,)), ((0,), (1,)), ((1,), (1,)), ((3, 4), (1, 5)), ((2, 3, 4), (20, 1, 5)), ((0, 4), (1, 2)),
 ])  # fmt: skip
 def test_transposed_storage_swaps_the_last_two_dimensions(shape, expected):
