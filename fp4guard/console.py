@@ -18,10 +18,10 @@ from .isolation.examiners import gpu_arch
 from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
-    from .session import Session
     from .bench.gluon import Measured as GluonMeasured
     from .bench.oracle import Measured as OracleMeasured
     from .bench.sim import Measured
+    from .session import Session
 
 #: Columns of `fp4guard bench sim` and of `bench gluon`.
 _BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"

@@ -64,9 +64,7 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     `within` is entered around custom operators: what else is to be active in their Python code.
     """
 
-    def __init__(
-        self, memory: Memory, within: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> None:
+    def __init__(self, memory: Memory, within: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._memory, self._within = memory, within
 

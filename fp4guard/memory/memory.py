@@ -100,10 +100,10 @@ class Memory:
         return self._numbered.get(number)
 
     def lend(self, region: Region) -> torch.Tensor:
-        """The tensor of a region, for code that is not ours; a forgetful memory keeps the region as long as it lives."""
+        """The tensor of a region, for code that is not ours: a forgetful memory keeps the region while it lives."""
         tensor = region.tensor
         if self._forgetful:
-            region.owner = StorageWeakRef(tensor.untyped_storage())
+            region.owner = _weakly(tensor.untyped_storage())
         return tensor
 
     def forget(self, *regions: Region) -> None:
@@ -187,7 +187,7 @@ class Memory:
                 raise UsageError(f"{name}.device={str(device)!r}: the simulator takes tensors on 'cpu' only")
             region = self.add(foreign(name, tensor))
             if self._forgetful:
-                region.keep, region.owner = None, StorageWeakRef(storage)
+                region.keep, region.owner = None, _weakly(storage)
         return region
 
     def note_host_write(self, tensor: torch.Tensor) -> None:
@@ -197,6 +197,10 @@ class Memory:
             return
         touched = region.select(tensor, region.shadow)
         np.bitwise_or(touched, (touched & ADDRESSABLE) << 1, out=touched)
+
+
+def _weakly(storage: torch.UntypedStorage) -> StorageWeakRef:
+    return StorageWeakRef(storage)  # type: ignore[no-untyped-call]
 
 
 def _lies_in(storage: torch.UntypedStorage, region: Region) -> bool:

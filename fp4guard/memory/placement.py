@@ -12,7 +12,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-_P, _R = ParamSpec("_P"), TypeVar("_R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 _MARK = "_fp4guard_on_device"
 

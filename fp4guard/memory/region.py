@@ -98,7 +98,7 @@ class Region:
     @property
     def expired(self) -> bool:
         """Whether no tensor is left that lies in it."""
-        return self.owner is not None and bool(self.owner.expired())
+        return self.owner is not None and bool(self.owner.expired())  # type: ignore[no-untyped-call]
 
     @property
     def address(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import sys
@@ -64,11 +65,11 @@ def _inner(trace: TracebackType | None) -> TracebackType | None:
     """A traceback without our frames and those of `runpy`, which Python's own would not have; None when no more is."""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not (file.startswith("<frozen") or file == runpy.__file__ or Path(file).is_relative_to(_PACKAGE)):
-            if Path(file).name != "contextlib.py":
-                return trace
+        if not (file.startswith("<frozen") or file in _RUNNERS or Path(file).is_relative_to(_PACKAGE)):
+            return trace
         trace = trace.tb_next
     return None
 
 
+_RUNNERS = (runpy.__file__, contextlib.__file__)
 _PACKAGE = Path(__file__).parent.parent

@@ -87,8 +87,8 @@ class Session:
             for cause, effect in self._causes(incident, describe(changed)):
                 for region, differs in changed.items():
                     self._undefined.setdefault(region, []).append((cause, differs, effect))
-        for incident, effect in outcome.found:
-            self._add(_launched(from_incident(incident, effect)))
+        for incident, known in outcome.found:
+            self._add(_launched(from_incident(incident, known)))
         if outcome.hang is not None:
             self._add(_launched(_hang(outcome.hang)))
         self._stop_if_found()
@@ -137,7 +137,7 @@ class Session:
             self._written &= {region.name for region in self.memory}
 
 
-class _Watching(GuardAllocations):
+class _Watching(GuardAllocations):  # type: ignore[no-untyped-call]
     """Tells of what torch reads, once there is something to be told of."""
 
     def __init__(

@@ -1,5 +1,6 @@
 """Several launches in one target, grids, and what lies between them."""
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -67,7 +68,7 @@ def copy_scratch(x, out, n, BLOCK: tl.constexpr):
 
 def copying_by_hand(mem, storage):
     """A tensor that `mem` did not make."""
-    x, out = torch.as_tensor(storage), mem.output("out", (11,), torch.float32)
+    x, out = torch.from_numpy(np.array(storage, np.float32)), mem.output("out", (11,), torch.float32)
     copy_foreign[(3,)](x, out, 11, BLOCK=BLOCK)
     mem.expect(out, torch.arange(11.0))
 

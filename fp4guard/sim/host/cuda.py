@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,6 +33,11 @@ def _checked(device: Any) -> None:
         return
     if device is not None and not is_gpu(device):
         raise AssertionError(f"Invalid device id: {device!r}; allowed are 0, 'cuda' and 'cuda:0'")
+
+
+def _index(device: Any) -> int:
+    _checked(device)
+    return 0
 
 
 def _constant(value: Any) -> Callable[..., Any]:
@@ -102,7 +107,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "device_count": _constant(1),
     "current_device": _ZERO,
     "set_device": _of_device(lambda e: None),
-    "_get_device_index": lambda e, device=None, *a, **k: _checked(device) or 0,
+    "_get_device_index": lambda e, device=None, *a, **k: _index(device),
     "get_device_name": _of_device(lambda e: e.card.name),
     "get_device_capability": _of_device(lambda e: e.card.capability),
     "get_device_properties": _of_device(_properties),
@@ -187,7 +192,7 @@ def patches() -> list[Patch]:
         if module is not None:
             found += [(module, name, answering(table[name])) for name in table if hasattr(module, name)]
     for name, standin in _CLASSES.items():
-        found.append((torch.cuda, name, lambda original, standin=standin: streams.standing_for(standin, original)))
+        found.append((torch.cuda, name, partial(streams.standing_for, standin)))
     found.append((torch.cuda, "default_generators", lambda original: _Generators(original)))
     return found
 
@@ -271,4 +276,3 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*args, **kwargs)
 
     return run
-

@@ -130,7 +130,7 @@ def _cpu(tensor: torch.Tensor, memory_format: Any = None) -> torch.Tensor:
 
 
 def _deepcopy(tensor: torch.Tensor, memo: Any) -> torch.Tensor:
-    copied = tensor.__deepcopy__(memo)
+    copied = tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call]
     return put(copied, on_device(tensor))
 
 
@@ -157,8 +157,8 @@ _Tensor = torch.Tensor
 _SPECIAL: dict[Any, Callable[..., Any]] = {
     torch.device: torch.device,  # `device` is the device itself
     _Tensor.device.__get__: _device,
-    _Tensor.is_cuda.__get__: on_device,
-    _Tensor.is_cpu.__get__: lambda tensor: not on_device(tensor) and tensor.is_cpu,
+    _Tensor.is_cuda.__get__: on_device,  # type: ignore[attr-defined]
+    _Tensor.is_cpu.__get__: lambda tensor: not on_device(tensor) and tensor.is_cpu,  # type: ignore[attr-defined]
     _Tensor.get_device: _get_device,
     _Tensor.to: _to,
     _Tensor.cuda: _cuda,

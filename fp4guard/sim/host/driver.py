@@ -86,7 +86,7 @@ class Driver:
         return torch.cuda
 
     def get_benchmarker(self) -> Callable[..., Any]:
-        return triton.testing.do_bench  # type: ignore[no-any-return]
+        return triton.testing.do_bench
 
     def get_empty_cache_for_benchmark(self) -> torch.Tensor:
         return torch.empty(1, dtype=torch.int32, device="cuda")

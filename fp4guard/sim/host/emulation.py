@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
 import torch.utils._device as default_device
+from torch.overrides import _get_current_function_mode_stack
 
 from ...ttir import Arch
 from . import cuda, driver, timing
-from .cards import card_of
+from .cards import Card, card_of
 from .current import Patches, in_force
 from .devices import Devices
 from .streams import Stream
@@ -21,10 +23,11 @@ class Emulation:
     """What host code of one thread is told."""
 
     def __init__(self, arch: Arch) -> None:
-        self.arch, self.card = arch, card_of(arch)
+        self.arch = arch
+        self.card: Card = card_of(arch)
         self.nvidia = arch.target.backend == "cuda"
         self.driver: Any = driver.Driver(self)
-        self.default_stream = Stream()
+        self.default_stream: Stream = Stream()
         self.default_stream.cuda_stream = self.default_stream.stream_id = 0
         self.stream: Any = self.default_stream
         self._devices = Devices()
@@ -33,8 +36,7 @@ class Emulation:
     def active(self) -> Iterator[None]:
         """While active, host code of this thread finds a GPU. Nothing of it is left behind."""
         # torch imports it at the first operator that a dispatch mode sees, and it must not find a GPU.
-        import torch._dynamo
-
+        import_module("torch._dynamo")
         before = default_device.CURRENT_DEVICE
         with ExitStack() as stack:
             stack.enter_context(_PATCHES.installed())
@@ -49,7 +51,7 @@ class Emulation:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Put the devices back in force, in Python code that torch calls while it handles one of their questions."""
-        if self._devices in torch.overrides._get_current_function_mode_stack():
+        if self._devices in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             yield
             return
         with self._devices:

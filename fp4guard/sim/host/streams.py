@@ -114,11 +114,13 @@ def standing_for(standin: type, original: Any) -> type:
 class Generator(torch.Generator):
     """`torch.Generator(device="cuda")`: the numbers are the CPU's."""
 
+    _shown: torch.device
+
     def __new__(cls, device: Any = "cpu") -> Generator:
-        made = super().__new__(cls, device="cpu")
+        made: Generator = super().__new__(cls, device="cpu")  # type: ignore[call-arg]
         made._shown = torch.device(device)
         return made
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]
         return self._shown
