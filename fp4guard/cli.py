@@ -166,7 +166,7 @@ def fuzz(
     from .fuzzing.campaign import Options, few_on, run_campaign
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
-    from .interrupts import interruptible
+    from .interrupts import heard, interruptible
     from .isolation import examining
     from .report.reproducer import command, require_writable, write, write_reproducer
     from .report.summary import of_searches
@@ -197,6 +197,7 @@ def fuzz(
                 progress.done(search)
         except KeyboardInterrupt:
             interrupted = True
+            heard()
     errors: list[Exception] = [search.error for search in searches if search.error is not None]
     for search in searches:
         for report in search.found:

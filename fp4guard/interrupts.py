@@ -16,8 +16,8 @@ STATUS = 130
 #: Python prints and forgets what is raised in a callback of the garbage collector, and hypothesis has one of this name.
 _DEAF = "gc_callback"
 
-#: Seconds until an interrupt that struck there strikes again.
-_SOON = 0.01
+#: Seconds until an interrupt strikes again: one that struck there, and one that somebody may have swallowed.
+_SOON, _LATER = 0.01, 1.0
 
 _pending = threading.Event()
 
@@ -37,7 +37,8 @@ def at_once() -> Iterator[None]:
 def interruptible() -> Iterator[None]:
     """While active, an interrupt that is lost where it strikes is raised all the same: soon, by `check`, or at the end.
 
-    Lost: swallowed, or replaced by another error that it led to (hypothesis' clean-up asserts that it has begun).
+    Lost: swallowed, as in a `__del__`, or replaced by another error that it led to (hypothesis' clean-up asserts that it
+    has begun). Whoever catches it and stays in here says that it was `heard`.
     """
     try:
         with _handling(_interrupt):
@@ -62,6 +63,11 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
         signal.signal(signal.SIGINT, previous)
 
 
+def heard() -> None:
+    """Say that the KeyboardInterrupt has come to who acts upon it."""
+    _pending.clear()
+
+
 def check() -> None:
     """Raise the KeyboardInterrupt that is still due."""
     if _pending.is_set():
@@ -77,12 +83,13 @@ def _end(_signal: int, _frame: FrameType | None) -> None:
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     _pending.set()
-    if frame is None or frame.f_code.co_name != _DEAF:
-        raise KeyboardInterrupt
+    deaf = frame is not None and frame.f_code.co_name == _DEAF
     # A case may go on for seconds, with a compilation or the import of what that needs.
-    again = threading.Timer(_SOON, _strike_again)
+    again = threading.Timer(_SOON if deaf else _LATER, _strike_again)
     again.daemon = True
     again.start()
+    if not deaf:
+        raise KeyboardInterrupt
 
 
 def _strike_again() -> None:

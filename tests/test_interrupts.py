@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fp4guard.interrupts import at_once, check, interruptible
+from fp4guard.interrupts import at_once, check, heard, interruptible
 
 
 def strike():
@@ -27,6 +27,7 @@ def test_interrupt_in_a_callback_of_the_garbage_collector_is_raised_soon():
             gc.callbacks.remove(gc_callback)
             os.kill(os.getpid(), signal.SIGINT)
 
+    gc.collect()  # finalizers of what other tests left behind would swallow it once more
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), interruptible():
         gc.callbacks.append(gc_callback)
@@ -53,6 +54,29 @@ def test_interrupt_that_is_swallowed_is_raised_by_the_next_check():
         with pytest.raises(KeyboardInterrupt):
             check()
         check()
+
+
+def test_interrupt_that_is_swallowed_strikes_again():
+    class Deaf:
+        def __del__(self):
+            with contextlib.suppress(KeyboardInterrupt):
+                strike()
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Deaf()
+        while time.monotonic() - began < 30:
+            time.sleep(0.01)
+    assert time.monotonic() - began < 30
+
+
+def test_interrupt_that_was_heard_does_not_strike_again():
+    with interruptible():
+        with contextlib.suppress(KeyboardInterrupt):
+            strike()
+        heard()
+        time.sleep(1.5)
+    check()
 
 
 def test_errors_pass_through():
