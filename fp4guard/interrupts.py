@@ -37,8 +37,8 @@ def at_once() -> Iterator[None]:
 def interruptible() -> Iterator[None]:
     """While active, an interrupt that is lost where it strikes is raised all the same: soon, by `check`, or at the end.
 
-    Lost: swallowed, as in a `__del__`, or replaced by another error that it led to (hypothesis' clean-up asserts that it
-    has begun). Whoever catches it and stays in here says that it was `heard`.
+    Lost: swallowed, as in a `__del__`, or replaced by another error that it led to (hypothesis' clean-up asserts that
+    it has begun). Whoever catches it and stays in here says that it was `heard`.
     """
     try:
         with _handling(_interrupt):
