@@ -6,10 +6,11 @@ import faulthandler
 import io
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from hypothesis.errors import UnsatisfiedAssumption
+from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
 
 from ..errors import Fp4guardError, UnsupportedError
 from ..fuzzing.examine import examine_case
@@ -28,6 +29,7 @@ _BEFORE_THE_END = 0.95
 def serve(requests: Connection, journal_descriptor: int) -> None:
     """Answer requests until the other end closes, or until one leaves the process of no more use."""
     journal = Journal(io.FileIO(journal_descriptor, "wb"))
+    warnings.filterwarnings("ignore", "Using `assume` outside", HypothesisDeprecationWarning)
     while True:
         try:
             request: Request | Probe = requests.recv()

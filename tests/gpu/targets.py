@@ -1,0 +1,76 @@
+"""Kernels with one fault each, and a right one, as targets for the checks of a GPU."""
+
+import torch
+import triton
+import triton.language as tl
+
+import fp4guard as fg
+
+
+@triton.jit
+def scale_rows_kernel(x, s, out, n, x_stride, out_stride, KIND: tl.constexpr):
+    row = tl.program_id(0)
+    i = tl.arange(0, 64)
+    inside = i < n
+    value = tl.load(x + row * x_stride + i, mask=inside, other=0.0) * tl.load(s + row)
+    if KIND == "adds what lies beyond":
+        value += tl.load(x + row * x_stride + n)
+    if KIND == "scales by what lies beyond":
+        value *= tl.load(s + row + 1)
+    if KIND == "writes beyond":
+        inside = i < n + 1
+    if KIND == "skips the last":
+        inside = i < n - 1
+    if KIND == "writes its input":
+        tl.store(s + row, 7.0)
+    if KIND == "is wrong":
+        value += 1.0
+    tl.store(out + row * out_stride + i, value, mask=inside)
+
+
+@fg.fuzz(m=fg.dims(), n=fg.dims(tile=64, max=63), kind=["right"])
+def scales_rows(mem, m, n, kind):
+    x, s = mem.tensor("x", (m, n), torch.float32, fg.ROWS), mem.tensor("s", (m,), torch.float32)
+    out = mem.output("out", (m, n), torch.float32, fg.ROWS)
+    scale_rows_kernel[(m,)](x, s, out, n, x.stride(0), out.stride(0), KIND=kind)
+    mem.expect(out, x.double() * s.double()[:, None])
+
+
+@triton.jit
+def copy_kernel(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
+@fg.fuzz(n=fg.dims(tile=64))
+def copies_what_it_allocates(mem, n):
+    """The result is memory of the code's own, of which the last element is never written."""
+    x = mem.tensor("x", (n,), torch.float32)
+    out = torch.empty_like(x)
+    copy_kernel[(triton.cdiv(n, 64),)](x, out, n - 1, BLOCK=64)
+    mem.expect(out, x)
+
+
+@fg.fuzz(n=fg.dims(tile=64), used=fg.dims())
+def copies_an_input_with_padding(mem, n, used):
+    """Elements from `used` on are padding, whose content nobody says."""
+    padding = torch.arange(n) >= used
+    x = mem.input("x", torch.arange(n, dtype=torch.float32), undefined=padding)
+    out = mem.output("out", (n,), torch.float32)
+    copy_kernel[(triton.cdiv(n, 64),)](x, out, n, BLOCK=64)
+    mem.expect(out[:used], torch.arange(min(used, n), dtype=torch.float32))
+
+
+CALLS = []
+
+
+@fg.fuzz(n=fg.dims(tile=64))
+def counts_its_calls(mem, n):
+    CALLS.append(n)
+    out = mem.output("out", (n,), torch.int32)
+    out.fill_(len(CALLS))
+
+
+@fg.fuzz(n=fg.dims())
+def raises(mem, n):
+    raise ValueError(f"n is {n}; allowed: none at all")

@@ -1,0 +1,107 @@
+"""The checks of a GPU: each fires on a kernel with its fault, and none on a right one."""
+
+from pathlib import Path
+
+import pytest
+
+from fp4guard.fuzzing.loading import load_target, with_defect
+from fp4guard.memory import ROWS
+
+GEMM = "kernels.gemm_afp4wfp4::gemm_afp4wfp4"
+SMALL = {"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"}
+
+
+def target(name):
+    return load_target(f"{Path(__file__).with_name('targets.py')}::{name}")
+
+
+@pytest.mark.parametrize("layout", range(0, 24, 3))
+def test_right_kernel_is_silent_in_every_layout(examine_here, layout):
+    for m, n in ((1, 1), (5, 63), (17, 16)):
+        assert examine_here(target("scales_rows"), m=m, n=n, kind="right", layout=layout) == []
+
+
+@pytest.mark.parametrize("regime", ["exact", "wild", "nans", "ties"])
+def test_right_gemm_is_silent(examine_here, regime):
+    for layout in (0, 5, 9):
+        assert examine_here(load_target(GEMM), **SMALL, regime=regime, layout=layout) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "tensor"),
+    [
+        ("adds what lies beyond", "poison-dependent", "out"),
+        ("scales by what lies beyond", "poison-dependent", "out"),
+        ("writes beyond", "oob-write", "out"),
+        ("skips the last", "unwritten-output", "out"),
+        ("writes its input", "input-modified", "s"),
+        ("is wrong", "wrong-value", "out"),
+    ],
+)
+def test_fault_is_found(examine_here, kind, found, tensor):
+    gaps = next(layout for layout in range(64) if _has_gaps(layout))
+    findings = examine_here(target("scales_rows"), m=5, n=37, kind=kind, layout=gaps)
+    assert (found, tensor) in [(finding.kind, finding.tensor) for finding in findings]
+    if found == "oob-write":
+        assert findings[0].offset == 37 * 4, "the first byte behind the first row"
+
+
+def _has_gaps(layout):
+    """Whether `x` and `out` both have gaps between their rows in a layout."""
+    import zlib
+
+    return all(ROWS[zlib.crc32(f"{name}/{layout}".encode()) % len(ROWS)].row_gap for name in ("x", "out")) and layout
+
+
+def test_result_that_the_code_allocates_is_checked(examine_here):
+    (finding,) = examine_here(target("copies_what_it_allocates"), n=37)
+    assert finding.kind == "unwritten-output"
+    assert "1 / 37 elements" in finding.message
+
+
+def test_padding_of_an_input_is_poison(examine_here):
+    # What is copied from it cannot be told from memory that was never written: the simulator can.
+    (finding,) = examine_here(target("copies_an_input_with_padding"), n=70, used=40)
+    assert finding.kind == "unwritten-output"
+    assert "30 / 70 elements (42.9%), first at [40]" in finding.message
+    assert examine_here(target("copies_an_input_with_padding"), n=70, used=70) == []
+
+
+def test_results_that_differ_with_equal_poison_are_nondeterministic(examine_here):
+    (finding,) = examine_here(target("counts_its_calls"), n=3)
+    assert finding.kind == "nondeterministic"
+
+
+def test_exception_of_the_target_is_a_crash(examine_here):
+    (finding,) = examine_here(target("raises"), n=3)
+    assert finding.kind == "crash"
+    assert "ValueError: n is 3; allowed: none at all" in finding.message
+    assert Path(finding.file).name == "targets.py"
+
+
+MM = {
+    "m": 3, "n_units": 1, "k_units": 1, "backend": "cutlass", "config": "BM16_BN16_BK64", "a_layout": "linear",
+    "b_layout": "128x4", "dtype": "bf16", "alpha": 1.0, "bias": None, "outputs": "given",
+}  # fmt: skip
+QUANT = {
+    "m": 1, "k": 16, "pad_k": 0, "scale_layout": "128x4", "config": "BM1_BG4", "dtype": "bf16", "arithmetic": "fast",
+    "global_scale": "this", "scale_dtype": "fp32", "outputs": "given",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "defect", "arguments", "kind"),
+    [
+        (GEMM, "scale-k-unmasked", SMALL, "poison-dependent"),
+        (GEMM, "a-mask-units", SMALL, "wrong-value"),
+        ("kernels.nvfp4_linear::scaled_fp4_mm", "m-unmasked-store", MM, "oob-write"),
+        ("kernels.nvfp4_linear::scaled_fp4_quant", "pad-fill-dead", QUANT, "unwritten-output"),
+    ],
+)
+def test_planted_defect_is_found(examine_here, spec, defect, arguments, kind):
+    right = load_target(spec)
+    found = set()
+    for layout in (0, 5, 9):
+        assert examine_here(right, **arguments, layout=layout) == []
+        found |= {f.kind for f in examine_here(with_defect(right, defect), **arguments, layout=layout)}
+    assert kind in found

@@ -1,0 +1,110 @@
+"""The guard kernels, in the simulator, against what the host's regions do in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fp4guard.gpu.guards import CHUNK, COUNTS, PERIOD, check_kernel
+from fp4guard.gpu.region import DeviceRegion, pattern, storage_order
+from fp4guard.memory import ALL_ONES, EXTREMES, ORDINARY, STRIDED, Role
+from fp4guard.memory.layouts import span
+from fp4guard.memory.poison import _PATTERNS, Poison
+from fp4guard.memory.region import Region
+
+ZONE = 4096
+DTYPES = (torch.uint8, torch.bfloat16, torch.float32, torch.int64, torch.float8_e4m3fn, torch.bool)
+SHAPES = st.lists(st.integers(0, 9), min_size=0, max_size=4).map(tuple)
+SHARED = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def region_of(name, role, shape, dtype, layout, values=None):
+    strides = layout.strides(shape)
+    inside = (span(shape, strides) + layout.offset) * dtype.itemsize
+    buffer = torch.empty(2 * ZONE + -(-inside // 256) * 256, dtype=torch.uint8)
+    region = DeviceRegion(name, role, buffer, dtype, shape, strides, ZONE + layout.offset * dtype.itemsize)
+    if values is not None:
+        region.given = values.permute(storage_order(strides)).reshape(-1).contiguous().view(torch.uint8)
+    return region
+
+
+def values_of(shape, dtype, seed):
+    raw = np.random.default_rng(seed).integers(0, 2 if dtype is torch.bool else 256, (*shape, dtype.itemsize), np.uint8)
+    return torch.from_numpy(raw.reshape(-1)).view(dtype).reshape(shape)
+
+
+def host_copy(region, poison, values):
+    """What the region must hold, as the host's own regions are made."""
+    host = Region(
+        region.name, region.role, np.empty(len(region.buffer), np.uint8), region.dtype, region.shape, region.strides,
+        region.base,
+    )  # fmt: skip
+    poison.fill(host.storage, region.dtype)
+    if values is not None:
+        host.elements(host.storage)[...] = (
+            values.reshape(-1).contiguous().view(torch.uint8).numpy().reshape(*region.shape, region.dtype.itemsize)
+        )
+    return host
+
+
+def compare(simulator, pairs, poisons):
+    """The counts of `check_kernel` for pairs of regions, by name."""
+    rows = torch.tensor([one.row(other) for one, other in pairs])
+    patterns = torch.from_numpy(np.stack([[pattern(p, one.dtype) for p in poisons] for one, _ in pairs]))
+    counts = torch.zeros((len(pairs), len(COUNTS)), dtype=torch.int32)
+    chunks = max(-(-len(one.buffer) // CHUNK) for one, _ in pairs)
+    check_kernel[(chunks, len(pairs))](rows, patterns, counts, CHUNK=CHUNK)
+    assert not simulator.trace.incidents
+    return [dict(zip(COUNTS, row.tolist())) for row in counts]
+
+
+@given(SHAPES, st.sampled_from(DTYPES), st.sampled_from(STRIDED), st.sampled_from([ALL_ONES, ORDINARY, *EXTREMES]))
+@SHARED
+def test_region_is_filled_as_the_host_fills_it(simulated_device, shape, dtype, layout, poison):
+    values = values_of(shape, dtype, 1)
+    for role, given_values in ((Role.INPUT, values), (Role.OUTPUT, None)):
+        region = region_of("x", role, shape, dtype, layout, given_values)
+        region.fill(poison)
+        assert (region.buffer.numpy() == host_copy(region, poison, given_values).storage).all()
+        assert not simulated_device.trace.incidents
+    assert torch.equal(region_of("y", Role.INPUT, shape, dtype, layout, values).given.sort().values,
+                       values.reshape(-1).contiguous().view(torch.uint8).sort().values)  # fmt: skip
+
+
+@given(SHAPES, st.sampled_from(DTYPES), st.sampled_from(STRIDED), st.data())
+@SHARED
+def test_every_disturbed_byte_is_counted_once(simulated_device, shape, dtype, layout, data):
+    poisons, values = (ALL_ONES, ORDINARY), values_of(shape, dtype, 2)
+    pairs = []
+    for role in (Role.INPUT, Role.OUTPUT, Role.SCRATCH):
+        pair = [region_of(role.value, role, shape, dtype, layout, values if role is Role.INPUT else None) for _ in "ab"]
+        for region, poison in zip(pair, poisons):
+            region.fill(poison)
+            if role is not Role.INPUT:
+                region.tensor.zero_()  # written, and equal in both runs
+        pairs.append(pair)
+    quiet = compare(simulated_device, pairs, poisons)
+    assert all(not any(row.values()) for row in quiet)
+    # The same bytes of the first run are disturbed in regions of every role.
+    size = len(pairs[0][0].buffer)
+    places = sorted(data.draw(st.sets(st.integers(0, size - 1), max_size=20)))
+    for first, _ in pairs:
+        first.buffer[places] ^= 0x55
+    elements = np.zeros(size, bool)
+    host_copy(pairs[0][0], ORDINARY, None).elements(elements)[...] = True
+    inside, outside = int(elements[places].sum()), int((~elements[places]).sum())
+    for row, (first, _) in zip(compare(simulated_device, pairs, poisons), pairs):
+        assert row["first_guard"] == outside
+        assert row["second_guard"] == row["second_input"] == 0
+        assert row["first_input"] == (inside if first.role is Role.INPUT else 0)
+        assert row["differing"] == (inside if first.role is Role.OUTPUT else 0)
+
+
+@pytest.mark.parametrize("name", _PATTERNS)
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.complex64, torch.float16, torch.int16], ids=str)
+def test_pattern_repeats_as_poison_does(name, dtype):
+    poison = Poison(name)
+    long = np.empty(3 * PERIOD + 11, np.uint8)
+    poison.fill(long, dtype)
+    assert (np.resize(pattern(poison, dtype), len(long)) == long).all()

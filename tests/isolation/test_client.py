@@ -1,0 +1,155 @@
+"""Workers that die, and their client, which does not."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis.errors import UnsatisfiedAssumption
+
+from fp4guard.errors import UsageError
+from fp4guard.fuzzing.campaign import Budget, Options, Searcher
+from fp4guard.fuzzing.case import Case
+from fp4guard.fuzzing.loading import load_target
+from fp4guard.fuzzing.profiles import PROFILES
+from fp4guard.fuzzing.setting import Setting
+from fp4guard.isolation import IsolatedExaminer
+from fp4guard.isolation.client import HarnessError
+
+ENDS = {
+    "faults": ("crash", "was ended by SIGSEGV"),
+    "aborts": ("crash", "was ended by SIGABRT"),
+    "exits": ("crash", "ended itself, exit status 3"),
+    "is_killed": ("crash", "was ended by SIGKILL"),
+    "hangs": ("hang", "did not end within 2 s"),
+}
+
+
+def target(name):
+    return load_target(f"{Path(__file__).with_name('targets.py')}::{name}")
+
+
+@pytest.fixture(scope="module")
+def examiner():
+    with IsolatedExaminer(Setting(isolated=True, timeout=2)) as examiner:
+        yield examiner
+
+
+def run(examiner, name, n):
+    return examiner.examine(target(name), Case({"n": n}), None, None)
+
+
+def test_right_target_has_the_report_that_it_has_without_a_process(examiner, capfd):
+    report = run(examiner, "adds", 70)
+    assert (report.findings, report.arch, report.runs) == ((), "sm_90", 2)
+    assert len(report.coverage.masks()) == 2, "coverage comes along"
+    assert capfd.readouterr().out.count("[adding to 70]") == 2, "so does what the target prints"
+
+
+@pytest.mark.parametrize(("name", "kind", "how"), [(name, *end) for name, end in ENDS.items()])
+def test_death_is_a_finding_and_the_next_case_has_a_worker(examiner, line_in_targets, name, kind, how):
+    before = examiner.workers
+    (finding,) = run(examiner, name, 17).findings
+    assert (finding.kind, how in finding.headline) == (kind, True), finding.headline
+    if name not in ("exits", "is_killed"):  # which leave no trace of where they were
+        assert Path(finding.file).name == "targets.py"
+        assert finding.line == line_in_targets(name)
+    assert run(examiner, name, 18).findings == ()
+    assert examiner.workers <= before + 2
+
+
+@pytest.fixture
+def line_in_targets():
+    lines = Path(__file__).with_name("targets.py").read_text().splitlines()
+    blamed = {"faults": "ctypes.string_at(0)", "aborts": "os.abort()", "hangs": "time.sleep(0.01)"}
+    return lambda name: 1 + next(i for i, line in enumerate(lines) if line.strip() == blamed[name])
+
+
+def test_assumption_misuse_and_harness_failure_reach_the_caller(examiner):
+    with pytest.raises(UnsatisfiedAssumption):
+        run(examiner, "adds", 3)
+    with pytest.raises(UsageError, match=r"mem.tensor\('x', dtype=torch.complex64\): allowed are"):
+        run(examiner, "is_misused", 5)
+    with pytest.raises(HarnessError, match="Traceback"):
+        run(examiner, "breaks_the_harness", 5)
+    assert run(examiner, "adds", 5).findings == ()
+
+
+def test_worker_killed_from_outside_costs_one_case(examiner):
+    run(examiner, "adds", 5)
+    os.kill(examiner._worker.number, signal.SIGKILL)
+    (finding,) = run(examiner, "adds", 6).findings
+    assert "SIGKILL" in finding.headline
+    assert run(examiner, "adds", 6).findings == ()
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_search_survives_and_shrinks_the_death(name):
+    """200 cases, of which one in ten ends its worker: all are tried, and the smallest that does is told."""
+    tried = []
+    with IsolatedExaminer(Setting(isolated=True, timeout=1)) as examiner:
+
+        def examine(one, case, arch, defect):
+            report = examiner.examine(one, case, arch, defect)
+            tried.append((case.arguments["n"], bool(report.findings)))
+            return report
+
+        # Each n once, so that hypothesis cannot repeat itself: what survives is the run, not the luck of the draw.
+        for n in range(1, 31 if name == "hangs" else 201):
+            examine(target(name), Case({"n": n}), None, None)
+        assert [n for n, found in tried if found] == [n for n, _ in tried if n % 10 == 7]
+        if name != "hangs":
+            options = Options(PROFILES["dev"], None, seed=1, examine=examine)
+            (report,) = Searcher(target(name), options, Budget(cases=100)).run().found
+            assert report.case.arguments["n"] in (7, 17)
+            assert report.findings[0].kind == "crash"
+
+
+def test_nothing_is_left_behind():
+    with IsolatedExaminer(Setting(isolated=True, timeout=2)) as examiner:
+        run(examiner, "adds", 5)
+        run(examiner, "faults", 7)
+        run(examiner, "adds", 5)
+        processes = [examiner._server.pid, examiner._worker.number]
+        folder = Path(examiner._folder.name)
+        assert folder.is_dir()
+    assert not folder.exists()
+    assert not any(Path(f"/proc/{number}").exists() for number in processes)
+
+
+def test_workers_do_not_outlive_a_client_that_is_killed(tmp_path):
+    script = textwrap.dedent(f"""
+        import os, signal
+        from fp4guard.fuzzing.case import Case
+        from fp4guard.fuzzing.loading import load_target
+        from fp4guard.fuzzing.setting import Setting
+        from fp4guard.isolation import IsolatedExaminer
+
+        examiner = IsolatedExaminer(Setting(isolated=True))
+        adds = load_target({str(Path(__file__).with_name("targets.py"))!r} + "::adds")
+        examiner.examine(adds, Case({{"n": 5}}), None, None)
+        print("processes", examiner._server.pid, examiner._worker.number, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    # To a file: a pipe would stay open as long as the processes that this is about.
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        status = subprocess.run([sys.executable, "-c", script], stdout=file, stderr=file, timeout=120, check=False)
+    assert status.returncode == -signal.SIGKILL, output.read_text()
+    numbers = output.read_text().split("processes ")[1].split()
+    for _ in range(400):
+        if not any(_runs(number) for number in numbers[:2]):
+            break
+        time.sleep(0.05)
+    assert not any(_runs(number) for number in numbers[:2])
+
+
+def _runs(number):
+    try:
+        return ") Z" not in Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return False
