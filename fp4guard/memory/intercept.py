@@ -50,7 +50,7 @@ _VALUED = frozenset(
     "aten::" + name
     for name in (
         "arange", "linspace", "logspace", "eye", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like",
-        "randperm", "normal", "lift_fresh", "clone", "_to_copy",
+        "randperm", "normal", "clone", "_to_copy",
     )
 )  # fmt: skip
 
@@ -73,7 +73,8 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._run(func, args, kwargs or {})
         if func.namespace not in _OF_TORCH:
             with self, self._within():
-                return func._op_dk(_kernel_key(func), *args, **(kwargs or {}))
+                # Not func(...) for a key: that would ask what is in force within, which would ask here again.
+                return func.redispatch(_kernels(func), *args, **(kwargs or {}))
         # Where an emulation of a GPU is active, it would answer what is asked of tensors here.
         with torch._C.DisableTorchFunction():
             self.about_to_run(func, args, kwargs or {})
@@ -84,7 +85,7 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = result if self._memory.find(result.data_ptr()) else self._moved(result)
             if given and _gives_new(func):
                 for tensor in _tensors((result,)):
-                    put(tensor, True)
+                    put(tensor, tensor.device.type == "cpu")
         return result
 
     def about_to_run(self, func: Any, args: Any, kwargs: Any) -> None:
@@ -150,13 +151,14 @@ def _gives_new(func: Any) -> bool:
 
 
 @cache
-def _kernel_key(func: Any) -> Any:
-    """The kernel of a custom operator: the GPU's, whose memory is the CPU's here, else the CPU's."""
+def _kernels(func: Any) -> Any:
+    """Where to find the kernel of a custom operator: the GPU's, whose memory is the CPU's here, else the CPU's."""
     keys = torch._C.DispatchKey
     for key in (keys.CUDA, keys.CPU):
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key.name):
-            return key
-    return keys.CPU if func.has_kernel_for_dispatch_key(keys.CPU) else keys.CompositeExplicitAutograd
+            return torch._C.DispatchKeySet(key)
+    key = keys.CPU if func.has_kernel_for_dispatch_key(keys.CPU) else keys.CompositeExplicitAutograd
+    return torch._C.DispatchKeySet(key)
 
 
 @cache

@@ -97,6 +97,8 @@ def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         args = args[:3]
     elif len(args) > 2 and isinstance(args[2], bool):
         copy, args = args[2], args[:2]
+    if args and isinstance(args[0], int):
+        args = (torch.device("cuda", args[0]), *args[1:])
     if args and isinstance(args[0], torch.dtype):  # to(dtype, non_blocking, copy)
         copy = args[2] if len(args) > 2 else copy
         kwargs["dtype"], args = args[0], ()
