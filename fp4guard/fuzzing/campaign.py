@@ -17,6 +17,7 @@ from ..checks.coverage import Coverage
 from ..errors import UsageError
 from ..ttir import Arch
 from .case import Case
+from .draws import of_the_seed_alone
 from .examine import Examine, Report, examine_case
 from .loading import spec_of
 from .profiles import DATABASE, Profile, hypothesis_settings
@@ -159,7 +160,8 @@ class Searcher:
         if fixed is not None:
             search = seed(fixed + number)(search)
         try:
-            search()
+            with of_the_seed_alone():
+                search()
         except FindingError:
             pass  # the report is in self._smallest
         except HypothesisException as error:

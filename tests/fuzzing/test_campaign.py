@@ -1,3 +1,4 @@
+import importlib
 import itertools
 import time
 from dataclasses import replace
@@ -5,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import assume
+from hypothesis import strategies as st
 
 import fp4guard as fg
 from fp4guard import dims
@@ -252,3 +254,24 @@ def test_failing_cases_are_kept_and_tried_first(tmp_path, monkeypatch):
     again = search(target, Budget(cases=3), seed=None, profile=profile)
     assert isinstance(again, Search)
     assert again.found[0].case.arguments["m"] == 97
+
+
+def test_a_seed_draws_the_same_cases_whatever_modules_are_loaded(tmp_path, monkeypatch):
+    """Hypothesis would draw numbers that it finds in the source of loaded modules too."""
+    drawn = []
+
+    @fg.fuzz(m=st.integers(0, 10**9), n=st.integers(0, 10**9))
+    def target(mem, m, n):
+        drawn.append((m, n))
+
+    def cases():
+        drawn.clear()
+        search(target, Budget(cases=60))
+        return list(drawn)
+
+    before = cases()
+    (tmp_path / "many_numbers.py").write_text(f"NUMBERS = {list(range(10**6, 10**6 + 400))}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("many_numbers")
+    assert cases() == before
+    assert len(set(before)) > 30
