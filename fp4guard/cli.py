@@ -401,6 +401,21 @@ def oracle(rounds: int, as_json: bool) -> int:
     return CLEAN
 
 
+@bench.command(name="gpu")
+@click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
+@click.option("--markdown", "as_text", flag_value="markdown", help="As a Markdown table on standard output.")
+@_guarded
+def bench_gpu(as_text: str | None) -> int:
+    """Guarded cases on a GPU beside plain launches, and beside compute-sanitizer's memcheck."""
+    from .bench import gpu
+    from .console import Console
+
+    rows = Console(stderr=as_text is not None).bench_gpu(gpu.compare())
+    if as_text is not None:
+        click.echo(_as_text(gpu.as_json(rows)) if as_text == "json" else gpu.as_markdown(rows), nl=False)
+    return CLEAN
+
+
 def _tell(error: Exception) -> None:
     if isinstance(error, Fp4guardError):
         click.echo(f"fp4guard: {error}", err=True)

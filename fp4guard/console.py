@@ -19,12 +19,15 @@ from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
     from .bench.gluon import Measured as GluonMeasured
+    from .bench.gpu import Measured as GpuMeasured
     from .bench.oracle import Measured as OracleMeasured
     from .bench.sim import Measured
     from .session import Session
 
 #: Columns of `fp4guard bench sim` and of `bench gluon`.
 _BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"
+#: Columns of `fp4guard bench gpu`; milliseconds of the device, and memcheck's slowdown.
+_BENCH_GPU = "{:<24}{:>10}{:>12}{:>10}{:>8}{:>11}"
 #: Columns of `fp4guard bench oracle`.
 _BENCH_ORACLE = "{:<26}{:<16}{:>10}{:>10}{:>8}"
 
@@ -162,6 +165,17 @@ class Console:
         for row in rows:
             times = (f"{row.peer_ms:.2f}", f"{row.ours_ms:.2f}", f"{row.ratio:.2f}")
             self._out.print(_BENCH_ORACLE.format(row.op, row.peer, *times))
+            done.append(row)
+        return done
+
+    def bench_gpu(self, rows: Iterator[GpuMeasured]) -> list[GpuMeasured]:
+        """`fp4guard bench gpu`, a line a row as they come; gives the rows."""
+        self._out.print(_BENCH_GPU.format("kernel", "plain", "2 guarded", "guards", "ratio", "memcheck"), style="bold")
+        done = []
+        for row in rows:
+            slower = "-" if row.memcheck_ms is None else f"{row.memcheck_ms / row.launch_ms:.1f}"
+            times = (f"{row.plain_ms:.3f}", f"{row.kernels_ms:.3f}", f"{row.guards_ms:.3f}", f"{row.ratio:.2f}", slower)
+            self._out.print(_BENCH_GPU.format(row.kernel, *times))
             done.append(row)
         return done
 

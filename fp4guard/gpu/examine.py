@@ -73,13 +73,17 @@ class Run:
 
 
 class Examination:
-    """The checks of one case on one device; `usable` turns False when the device's context is lost to a fault."""
+    """The checks of one case on one device; `usable` turns False when the device's context is lost to a fault.
+
+    `cache` keeps the data of the case, for other examinations of it.
+    """
 
     def __init__(
-        self, target: Target, case: Case, device: torch.device, allocators: tuple[Allocator, Allocator]
-    ) -> None:
+        self, target: Target, case: Case, device: torch.device, allocators: tuple[Allocator, Allocator],
+        cache: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self._target, self._case, self._device, self._allocators = target, case, device, allocators
-        self._cache: dict[str, Any] = {}
+        self._cache: dict[str, Any] = {} if cache is None else cache
         self.runs, self.usable = 0, True
 
     def findings(self) -> list[Finding]:

@@ -36,6 +36,9 @@ class DeviceMemory(CaseMemory):
         self._allocator = allocator
         self.device_type = allocator.device.type
 
+    #: What a region is made of.
+    region = DeviceRegion
+
     def empty(
         self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout = CONTIGUOUS
     ) -> Region:
@@ -83,7 +86,7 @@ class DeviceMemory(CaseMemory):
             raise UnsupportedError(f"a tensor of {inside} bytes (`{name}`) in guarded memory on a GPU")
         with _disable_current_modes():
             storage, base = self._allocator.take(inside, zone)
-            region = DeviceRegion(name, role, storage, dtype, shape, strides, base + offset * size)
+            region = self.region(name, role, storage, dtype, shape, strides, base + offset * size)
             region.given = given
             region.fill(self.poison)
         return self.add(region)

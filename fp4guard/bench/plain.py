@@ -1,0 +1,66 @@
+"""`python -m fp4guard.bench.plain PLACE`: launches of one case without guards, timed; alone, or below another tool."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from triton.runtime.jit import JITFunction
+
+from ..fuzzing.case import Case
+from ..fuzzing.loading import load_target
+from ..gpu.device import current_gpu
+from ..gpu.plain import PlainMemory
+from ..sim.hooks import Hooks
+from .gpu_cases import CASES
+
+#: Runs that are timed, behind one that compiles.
+_RUNS = 10
+
+
+def launch_times(spec: str, arguments: dict[str, Any]) -> list[float]:
+    """Milliseconds of wall time from launch to end, the launches of a run of the target added up, for each run."""
+    device = current_gpu().device
+    target = load_target(spec)
+    case = Case({name: arguments[name] for name in target.recipes})
+    cache: dict[str, Any] = {}
+    spent: list[float] = []
+
+    def timed(original: Callable[..., Any]) -> Callable[..., Any]:
+        def run(kernel: Any, *args: Any, **kwargs: Any) -> Any:
+            torch.cuda.synchronize(device)
+            began = time.perf_counter()
+            result = original(kernel, *args, **kwargs)
+            torch.cuda.synchronize(device)
+            spent[-1] += (time.perf_counter() - began) * 1e3
+            return result
+
+        return run
+
+    with Hooks((JITFunction, "run", timed)).installed():
+        for _ in range(1 + _RUNS):
+            spent.append(0.0)
+            target.function(Unanswered(case, cache, device), **case.arguments)
+    return spent
+
+
+class Unanswered(PlainMemory):
+    """What the target expects is not asked for: the oracle takes longer than the kernels."""
+
+    def expect(self, tensor: torch.Tensor, expected: Any) -> None:
+        pass
+
+
+def main() -> None:
+    """Print the time of the first run and the median of the others, as JSON."""
+    first, *others = launch_times(*CASES[int(sys.argv[1])])
+    print(json.dumps({"first_ms": first, "launch_ms": statistics.median(others)}))
+
+
+if __name__ == "__main__":
+    main()

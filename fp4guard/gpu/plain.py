@@ -1,0 +1,45 @@
+"""The memory of a launch without guards: what a case costs, and what other tools see, where fp4guard does nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..fuzzing.case import Case
+from ..memory import ORDINARY, Poison
+from .memory import DeviceMemory
+from .region import DeviceRegion
+
+
+class _PlainRegion(DeviceRegion):
+    def fill(self, poison: Poison) -> None:
+        """An input gets its values, and nothing else is written."""
+        if self.given is not None:
+            self.tensor.copy_(torch.from_numpy(self.bits().copy()).view(self.dtype).reshape(self.shape))
+
+    def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
+        """What was undefined has a value here: any will do."""
+
+
+class PlainMemory(DeviceMemory):
+    """Tensors as torch's own allocator gives them, in the case's layouts; what is undefined is what was there."""
+
+    region = _PlainRegion
+
+    def __init__(self, case: Case, cache: dict[str, Any], device: torch.device) -> None:
+        super().__init__(case, ORDINARY, cache, _Torch(device))
+
+
+class _Torch:
+    """An allocator that asks torch each time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
+        return torch.empty(max(inside, 1), dtype=torch.uint8, device=self.device), 0
+
+    def reset(self) -> None:
+        """Torch takes back what nobody holds."""
