@@ -94,8 +94,13 @@ class _Repeats:
     def outcome(self, written: frozenset[str] | None) -> Outcome:
         certain = self._first.of_kind(*_CERTAIN)
         doubtful = self._first.of_kind(*_NEEDS_EFFECT)
+        # Lanes of one operation hold the same poison: which of them matter cannot be told.
         beyond = {i.site for i in certain if i.kind == "oob-read"}
-        suspicious = [i for i in certain if i.kind == "oob-read"] + [i for i in doubtful if i.site not in beyond]
+        fresh = {i.site for i in doubtful if i.kind == "uninitialized-read"}
+        suspicious = [i for i in certain if i.kind == "oob-read"]
+        suspicious += [
+            i for i in doubtful if i.site not in beyond and (i.kind != "undefined-lane" or i.site not in fresh)
+        ]
         undefined: list[tuple[Incident, Bytes]] = []
         effects: dict[int, str] = {}
         decisive: list[tuple[Incident, str | None]] = []

@@ -53,6 +53,7 @@ class Session:
     def __init__(self, arch: Arch, stop: bool = False) -> None:
         self.memory = Memory(ALL_ONES, forgetful=True)
         self.host = Emulation(arch)
+        self.host.devices.reading = self._about_to_read
         self.simulator = RepeatingSimulator(self.memory, arch, self._judge, self._refuse)
         self.findings: list[Finding] = []
         self.notes: list[str] = []

@@ -37,13 +37,19 @@ def is_gpu(device: Any) -> bool:
 
 
 class Devices(TorchFunctionMode):
-    """While active, torch has a GPU."""
+    """While active, torch has a GPU. `reading` is told of tensors whose elements are read without an operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading: Callable[[torch.Tensor], None] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         special = _SPECIAL.get(func)
         if special is not None:
             return special(*args, **kwargs)
+        if self.reading is not None and func in _READING:
+            self.reading(args[0])
         if kwargs.get("pin_memory"):
             kwargs = {**kwargs, "pin_memory": False}
         device = kwargs.get("device")
@@ -148,6 +154,12 @@ def _type(tensor: torch.Tensor, dtype: Any = None, *args: Any, **kwargs: Any) ->
 
 def _pinned(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
     return tensor.clone()
+
+
+#: Methods that look at elements past torch's dispatch.
+_READING = frozenset(
+    getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__")
+)
 
 
 def _nothing(*_: Any, **__: Any) -> None: ...

@@ -30,7 +30,7 @@ class Emulation:
         self.default_stream: Stream = Stream()
         self.default_stream.cuda_stream = self.default_stream.stream_id = 0
         self.stream: Any = self.default_stream
-        self._devices = Devices()
+        self.devices = Devices()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -41,7 +41,7 @@ class Emulation:
         with ExitStack() as stack:
             stack.enter_context(_PATCHES.installed())
             stack.enter_context(in_force(self))
-            stack.enter_context(self._devices)
+            stack.enter_context(self.devices)
             try:
                 yield
             finally:
@@ -51,10 +51,10 @@ class Emulation:
     @contextmanager
     def again(self) -> Iterator[None]:
         """Put the devices back in force, in Python code that torch calls while it handles one of their questions."""
-        if self._devices in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
+        if self.devices in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             yield
             return
-        with self._devices:
+        with self.devices:
             yield
 
 

@@ -1,0 +1,283 @@
+"""Code that runs once: what of it is found, and what is not."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+
+from fp4guard import UnsupportedError
+from fp4guard.session import Session, StopSession
+from fp4guard.ttir import parse_arch
+
+BLOCK = 64
+
+
+@triton.jit
+def copy(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
+@triton.jit
+def copy_over(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n, other=0.0))  # no mask
+
+
+@triton.jit
+def copy_beyond(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i), mask=i < n)  # no mask of the load
+
+
+@triton.jit
+def sum_undefined(x, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out, tl.sum(tl.load(x + i, mask=i < n)))  # no other
+
+
+@triton.jit
+def sum_defined(x, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out, tl.sum(tl.load(x + i, mask=i < n, other=0.0)))
+
+
+@triton.jit
+def most_undefined(x, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out, tl.max(tl.load(x + i, mask=i < n)))  # swallows all but the extremes
+
+
+@triton.jit
+def gather_undefined(x, index, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    at = tl.load(index + i, mask=i < n)  # no other
+    tl.store(out + i, tl.load(x + at), mask=i < n)
+
+
+@triton.jit
+def both_write(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out, tl.sum(tl.load(x + i, mask=i < n, other=0.0)))  # every program
+
+
+@triton.jit
+def asserting(x, out, n, BLOCK: tl.constexpr):
+    tl.device_assert(n < 10, "too many")
+
+
+@triton.jit
+def spinning(x, out, n, BLOCK: tl.constexpr):
+    while tl.atomic_add(out + 1, 0) == 0:
+        pass
+
+
+def grid(n):
+    return (triton.cdiv(n, BLOCK),)
+
+
+def data(n=100):
+    return torch.arange(n, device="cuda", dtype=torch.float32), torch.empty(n, device="cuda")
+
+
+def session(code, **options):
+    found = Session(parse_arch("sm_90"), **options)
+    with found.active():
+        code()
+    return found
+
+
+def launching(kernel, n=100, read=True, programs=None):
+    def code():
+        x, out = data(n)
+        kernel[programs or grid(n)](x, out, n, BLOCK=BLOCK)
+        return out.sum().item() if read else None
+
+    return code
+
+
+RIGHT = {
+    "copy": launching(copy),
+    "one tile": launching(copy_over, 64),
+    "sum": launching(sum_defined, 50, read=False),
+    "left undefined, never read": launching(sum_undefined, 50, read=False),
+    "equal values twice": launching(both_write, 64, programs=(1,), read=False),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_code_is_silent(name):
+    found = session(RIGHT[name])
+    assert (found.findings, found.notes, found.errors) == ([], [], [])
+    assert found.simulator.launches == 1
+
+
+def summed(kernel):
+    def code():
+        x, out = data(50)
+        kernel[(1,)](x, out[:1], 50, BLOCK=BLOCK)
+        return out[0].item()
+
+    return code
+
+
+def passed_on():
+    """The undefined sum reaches the host through a second kernel."""
+    x, out = data(50)
+    sum_undefined[(1,)](x, out, 50, BLOCK=BLOCK)
+    copied = torch.empty(1, device="cuda")
+    copy[(1,)](out, copied, 1, BLOCK=BLOCK)
+    return copied.tolist()
+
+
+def waiting():
+    spinning[(1,)](None, torch.zeros(2, dtype=torch.int32, device="cuda"), 2, BLOCK=BLOCK)
+
+
+def gathered():
+    x, out = data(50)
+    gather_undefined[(1,)](x, torch.zeros(50, dtype=torch.int32, device="cuda"), out, 50, BLOCK=BLOCK)
+
+
+WRONG = {
+    "oob-write": (launching(copy_over), "copy_over"),
+    "oob-read": (launching(copy_beyond), "copy_beyond"),
+    "undefined-lane": (summed(sum_undefined), "sum_undefined"),
+    "undefined-lane of a maximum": (summed(most_undefined), "most_undefined"),
+    "undefined-lane passed on": (passed_on, "sum_undefined"),
+    "race": (launching(both_write, read=False), "both_write"),
+    "assert-failed": (launching(asserting, read=False), "asserting"),
+    "hang": (waiting, "spinning"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_code_is_found(name):
+    code, kernel = WRONG[name]
+    found = session(code)
+    (finding,) = found.findings
+    assert finding.kind == name.split(" ")[0]
+    first = globals()[kernel].fn.__code__.co_firstlineno
+    assert finding.file == __file__ and first < finding.line < first + 6
+    rows = dict(finding.rows)
+    assert rows["kernel"]
+    assert __file__.rsplit("/", 1)[1] in rows["read" if finding.kind == "undefined-lane" else "launch"]
+
+
+def test_an_undefined_index_is_found_at_its_launch():
+    kinds = [finding.kind for finding in session(gathered).findings]
+    assert "undefined-lane" in kinds
+
+
+def test_effects_of_reads_beyond_the_end():
+    def code():
+        x, out = data(50)
+        sum_beyond[(1,)](x, out, BLOCK=BLOCK)
+
+    (finding,) = session(code).findings
+    assert dict(finding.rows)["effect"].startswith("changes 1 of 50 elements of `made at test_session.py:")
+
+
+@triton.jit
+def sum_beyond(x, out, BLOCK: tl.constexpr):
+    tl.store(out, tl.sum(tl.load(x + tl.arange(0, BLOCK))))
+
+
+def test_what_was_to_be_written_and_is_read_first_is_a_note():
+    found = session(launching(copy, programs=(1,)))
+    assert not found.findings
+    (note,) = found.notes
+    assert "reads 36 of 100 elements of `made at test_session.py:" in note
+
+
+def test_the_code_sees_what_a_launch_wrote_and_not_what_its_repetitions_did():
+    def code():
+        x, out = data(50)
+        total = torch.zeros(1, device="cuda")
+        for _ in range(3):
+            add_undefined[(1,)](x, out, total, 50, BLOCK=BLOCK)
+        assert total.item() == 3
+        assert torch.equal(out, x)
+
+    assert session(code).findings == []
+
+
+@triton.jit
+def add_undefined(x, out, total, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n), mask=i < n)  # an undefined lane, which is not used
+    tl.store(total, tl.load(total) + 1)
+
+
+def test_the_first_finding_ends_the_code():
+    done = []
+
+    def code():
+        try:
+            launching(copy_over)()
+        except Exception:
+            done.append("handled")
+        done.append("went on")
+
+    found = Session(parse_arch("sm_90"), stop=True)
+    with pytest.raises(StopSession), found.active():
+        code()
+    assert done == [] and len(found.findings) == 1
+
+
+def test_the_same_finding_is_told_once():
+    def code():
+        for _ in range(3):
+            launching(copy_over)()
+
+    found = session(code)
+    assert len(found.findings) == 1 and found.simulator.launches == 3
+    assert found.take()[0] and not found.take()[0]
+
+
+def test_what_cannot_be_executed_is_told_though_the_code_goes_on():
+    def code():
+        with pytest.raises(UnsupportedError):
+            x, _ = data(4)
+            launching_asm[(1,)](x)
+
+    found = session(code)
+    assert len(found.errors) == 1
+
+
+@triton.jit
+def launching_asm(x):
+    value = tl.inline_asm_elementwise("bogus.op $0, $1;", "=r,r", [tl.load(x).to(tl.int32)], tl.int32, True, 1)
+    tl.store(x, value)
+
+
+def test_dead_tensors_do_not_pile_up():
+    def code():
+        for _ in range(3000):
+            torch.empty(1000, device="cuda")
+        for n in range(1, 700):
+            x = torch.ones(n) + 1  # not of guarded memory: other tensors come to lie where it lay
+            copy[grid(n)](x, torch.empty(n), n, BLOCK=BLOCK)
+
+    found = session(code)
+    gc.collect()
+    assert not found.findings
+    assert len(found.memory.regions) < 1200
+
+
+def test_names_do_not_depend_on_what_ran_before():
+    def code():
+        for _ in range(5):
+            found.append(made())
+
+    def made():
+        return guard.memory.region_of(torch.empty(3), "?").name
+
+    guard, found = Session(parse_arch("sm_90")), []
+    with guard.active():
+        code()
+    assert len(set(found)) == 1
