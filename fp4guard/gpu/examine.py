@@ -89,6 +89,16 @@ class Examination:
     def findings(self) -> list[Finding]:
         """Everything that is wrong with the case."""
         try:
+            return self._checked()
+        except DeviceError as fault:
+            self.usable = False
+            return [fault.finding]
+        except torch.OutOfMemoryError as error:
+            self.usable = False
+            return [Finding("crash", f"the device is out of memory: {str(error).splitlines()[0]}")]
+
+    def _checked(self) -> list[Finding]:
+        try:
             runs = []
             for poison, allocator in zip((ALL_ONES, ORDINARY), self._allocators):
                 runs.append(self._run(poison, allocator))
@@ -98,16 +108,10 @@ class Examination:
             first, second = runs
             verdict = compare(first.memory, second.memory, self._device)
             return self._wrong(second) if verdict.clean else self._all(first, second, verdict)
-        except DeviceError as fault:
-            self.usable = False
-            return [fault.finding]
-        except torch.OutOfMemoryError as error:
-            self.usable = False
-            return [Finding("crash", f"the device is out of memory: {str(error).splitlines()[0]}")]
-        except Fp4guardError:
+        except (Fp4guardError, DeviceError, UnsatisfiedAssumption, torch.OutOfMemoryError):
             raise
-        except Exception as error:
-            self._wait(error)  # whatever it was, the device's own error comes first
+        except Exception:
+            self._wait()  # whatever it was, the device's own error comes first
             raise
 
     def _run(self, poison: Poison, allocator: Allocator) -> Run:
@@ -123,20 +127,20 @@ class Examination:
             except (Fp4guardError, UnsatisfiedAssumption, torch.OutOfMemoryError):
                 raise
             except (Exception, SystemExit) as raised:
-                self._wait(raised)
+                self._wait()
                 if is_ours(raised):
                     raise
                 return Run(memory, raised)
         return Run(memory, None)
 
-    def _wait(self, error: BaseException | None = None) -> None:
+    def _wait(self) -> None:
         """Wait for the device; DeviceError when it has failed, which no later call of this process survives."""
         if self._device.type == "cpu":
             return
         try:
             torch.cuda.synchronize(self._device)
-        except Exception as own:
-            raise DeviceError(str(error or own)) from None
+        except Exception as error:
+            raise DeviceError(str(error)) from None
 
     def _wrong(self, second: Run) -> list[Finding]:
         """Nothing was touched that must not be, and nothing depends on poison: what is left are the values."""

@@ -65,7 +65,8 @@ class GuardPages:
         free = self._free.setdefault(size, [])
         storage = free.pop() if free else _map(self.device, size, granule)
         self._taken.append(storage)
-        return storage, 0 if self._end == "before" else size - -(-inside // SLACK) * SLACK
+        # Of a buffer of no bytes, too, the place is one of the mapping's.
+        return storage, 0 if self._end == "before" else size - max(-(-inside // SLACK), 1) * SLACK
 
     def reset(self) -> None:
         for storage in self._taken:

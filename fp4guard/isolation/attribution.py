@@ -6,22 +6,24 @@ from dataclasses import replace
 
 from ..checks import Finding
 from ..errors import Fp4guardError
-from ..fuzzing.examine import Report, examine_alone
+from ..fuzzing.examine import Examine, Report, examine_alone
 from ..ttir import parse_arch
 
 #: Kinds of findings that say what is wrong, and not where: whoever did it is the simulator's to name.
 _UNPLACED = ("crash", "hang", "assert-failed", "oob-write", "poison-dependent", "unwritten-output", "input-modified")
 
 
-def attributed(report: Report) -> Report:
+def attributed(report: Report, simulate: Examine) -> Report:
     """The report of a device, with what the simulator says of the case added to the findings that need it.
 
-    Where the two disagree, that is said; so is why the simulator cannot run the case.
+    `simulate` runs a case there: in a process of its own, for what ended one process may end another. Where the two
+    disagree, that is said; so is why the simulator cannot run the case.
     """
     if not any(finding.kind in _UNPLACED for finding in report.findings):
         return report
     try:
-        seen = examine_alone(report.target, report.case, parse_arch(report.arch), report.defect).findings
+        arch = parse_arch(report.arch)
+        seen = examine_alone(report.target, report.case, arch, report.defect, simulate).findings
     except Fp4guardError as error:
         return _explained(report, f"cannot run the case: {error}", None)
     if not seen:

@@ -43,14 +43,18 @@ def examining(setting: Setting) -> Iterator[Examine]:
         yield examine_case
         return
     with IsolatedExaminer(setting) as examiner:
-        yield examiner.examine if setting.device == "sim" else _explaining(examiner)
+        if setting.device == "sim":
+            yield examiner.examine
+            return
+        with IsolatedExaminer(replace(setting, device="sim", guard_pages=False, isolated=True)) as simulator:
+            yield _explaining(examiner, simulator)
 
 
-def _explaining(examiner: IsolatedExaminer) -> Examine:
+def _explaining(examiner: IsolatedExaminer, simulator: IsolatedExaminer) -> Examine:
     def examine(target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
         if arch is not None:
             raise UsageError(f"arch={arch.name!r}: allowed is none on a GPU, which has its own")
-        return attributed(examiner.examine(target, case, None, defect))
+        return attributed(examiner.examine(target, case, None, defect), simulator.examine)
 
     return examine
 

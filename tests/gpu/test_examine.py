@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target, with_defect
+from fp4guard.gpu import examine as examine_module
+from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu.examine import Examination
 from fp4guard.memory import ROWS
 
+CPU = torch.device("cpu")
 GEMM = "kernels.gemm_afp4wfp4::gemm_afp4wfp4"
 SMALL = {"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"}
 
@@ -77,6 +83,44 @@ def test_exception_of_the_target_is_a_crash(examine_here):
     assert finding.kind == "crash"
     assert "ValueError: n is 3; allowed: none at all" in finding.message
     assert Path(finding.file).name == "targets.py"
+
+
+FAULT = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later"
+ASSERT = "CUDA error: device-side assert triggered"
+
+
+@pytest.mark.parametrize(("message", "kind"), [(FAULT, "crash"), (ASSERT, "assert-failed")])
+@pytest.mark.parametrize("name", ["raises", "counts_its_calls"])
+def test_fault_of_the_device_is_a_finding_wherever_it_shows(simulated_device, monkeypatch, name, message, kind):
+    """In the target, or when the two runs are compared; the process is then of no more use."""
+
+    def fails(*args, **kwargs):
+        raise RuntimeError(message)
+
+    class FailedDevice:
+        type, index = "cuda", 0
+
+    one = target(name)
+    examination = Examination(one, Case({"n": 3}), CPU, (Arena(CPU), Arena(CPU)))
+    monkeypatch.setattr(examine_module, "compare", fails)
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: None)
+    monkeypatch.setattr(examination, "_device", FailedDevice())
+    (finding,) = examination.findings()
+    assert (finding.kind, finding.headline) == (kind, message.splitlines()[0])
+    assert not examination.usable
+
+
+def test_memory_that_runs_out_is_a_crash_of_the_case(simulated_device, monkeypatch):
+    def take(self, inside, zone):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    monkeypatch.setattr(Arena, "take", take)
+    examination = Examination(target("counts_its_calls"), Case({"n": 3}), CPU, (Arena(CPU), Arena(CPU)))
+    (finding,) = examination.findings()
+    assert finding.kind == "crash"
+    assert finding.headline.startswith("the device is out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert not examination.usable
 
 
 MM = {

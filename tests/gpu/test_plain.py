@@ -9,7 +9,10 @@ from fp4guard.fuzzing.loading import load_target
 from fp4guard.gpu.plain import PlainMemory
 
 CASES = [
-    ("kernels.gemm_afp4wfp4::gemm_afp4wfp4", {"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"}),
+    (
+        "kernels.gemm_afp4wfp4::gemm_afp4wfp4",
+        {"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"},
+    ),
     (
         "kernels.nvfp4_linear::scaled_fp4_mm",
         {

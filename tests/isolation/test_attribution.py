@@ -6,7 +6,7 @@ import pytest
 
 from fp4guard.checks import Finding
 from fp4guard.fuzzing.case import Case
-from fp4guard.fuzzing.examine import Report
+from fp4guard.fuzzing.examine import Report, examine_case
 from fp4guard.fuzzing.loading import load_target, with_defect
 from fp4guard.fuzzing.setting import Setting
 from fp4guard.isolation.attribution import attributed
@@ -23,7 +23,7 @@ def report(target, *findings, defect=None, arch="sm_90"):
 
 def test_fault_gets_the_line_that_the_simulator_sees():
     planted = with_defect(GEMM, "scale-k-unmasked")
-    (finding,) = attributed(report(planted, FAULT, defect="scale-k-unmasked")).findings
+    (finding,) = attributed(report(planted, FAULT, defect="scale-k-unmasked"), examine_case).findings
     assert (finding.kind, finding.headline) == (FAULT.kind, FAULT.headline), "it stays the device's"
     assert Path(finding.file).name == "kernel.py"
     assert finding.line
@@ -33,14 +33,14 @@ def test_fault_gets_the_line_that_the_simulator_sees():
 
 
 def test_disagreement_is_said():
-    (finding,) = attributed(report(GEMM, FAULT)).findings
+    (finding,) = attributed(report(GEMM, FAULT), examine_case).findings
     assert finding.rows == (("sim", "disagrees: it finds nothing in this case"),)
     assert finding.file is None
 
 
 def test_simulator_that_cannot_run_the_case_says_why():
     logits = load_target("kernels.mqa_logits::mqa_logits_gluon")
-    (finding,) = attributed(report(logits, FAULT)).findings
+    (finding,) = attributed(report(logits, FAULT), examine_case).findings
     ((label, text),) = finding.rows
     assert label == "sim"
     assert text.startswith("cannot run the case: ")
@@ -49,4 +49,4 @@ def test_simulator_that_cannot_run_the_case_says_why():
 @pytest.mark.parametrize("findings", [(), (WRONG,)])
 def test_what_needs_no_explanation_is_left_alone(findings):
     one = report(GEMM, *findings)
-    assert attributed(one) is one
+    assert attributed(one, examine_case) is one
