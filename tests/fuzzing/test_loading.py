@@ -204,3 +204,18 @@ def test_module_of_a_package_of_ones_own_that_is_called_kernels(folder, run_fp4g
 def test_included_families_have_defects_and_controls():
     assert {defect.id for defect in defects_of("gemm_afp4wfp4")} >= {"scale-k-unmasked", "split-k-stale"}
     assert {control.id for control in controls_of("gemm_afp4wfp4")} >= {"wrapped-loads"}
+
+
+def test_a_module_finds_a_gpu_while_it_is_imported(tmp_path):
+    file = tmp_path / "test_asks.py"
+    file.write_text(
+        "import torch, triton, fp4guard as fg\n"
+        "DEVICE = triton.runtime.driver.active.get_active_torch_device()\n"
+        "NAME, TABLE = torch.cuda.get_device_name(), torch.arange(3, device=DEVICE)\n"
+        "@fg.fuzz()\n"
+        "def test_it(mem):\n"
+        "    assert TABLE.is_cuda and NAME == torch.cuda.get_device_name() == 'AMD Instinct MI355X'\n"
+        "    assert mem.tensor('x', (2,), torch.float32).device == DEVICE\n"
+    )
+    report = fg.examine(str(file), arch="gfx950")
+    assert report.findings == ()

@@ -97,6 +97,41 @@ def test_what_is_made_filled_is_guarded_and_initialised(memory, name):
     assert not len(region.disturbed(ALL_ONES))
 
 
+VALUED = {
+    "randn": lambda: torch.randn(2, 3),
+    "rand_like": lambda: torch.rand_like(torch.ones(3)),
+    "randint": lambda: torch.randint(0, 4, (5,)),
+    "arange": lambda: torch.arange(7),
+    "linspace": lambda: torch.linspace(0, 1, 5),
+    "eye": lambda: torch.eye(3),
+    "randperm": lambda: torch.randperm(6),
+    "normal": lambda: torch.normal(0.0, 1.0, (4,)),
+    "clone": lambda: LIKE.clone(),
+    "clone, transposed": lambda: LIKE.permute(2, 0, 1).clone(),
+    "another type": lambda: LIKE.float(),
+}
+
+
+@pytest.mark.parametrize("name", VALUED)
+def test_what_is_made_of_values_is_guarded_and_as_torch_makes_it(memory, name):
+    torch.manual_seed(1)
+    with GuardAllocations(memory):
+        tensor = VALUED[name]()
+    torch.manual_seed(1)
+    expected = VALUED[name]()
+    assert same_kind(tensor, expected) and torch.equal(tensor, expected)
+    region = memory.region_of(tensor, "?")
+    assert region.role is Role.SCRATCH and region.name.startswith(f"made at {Path(__file__).name}:")
+    assert not region.uninitialised().any() and not len(region.disturbed(ALL_ONES))
+
+
+def test_what_shares_memory_with_numpy_goes_on_sharing_it(guarded):
+    array = np.zeros(3)
+    torch.from_numpy(array).fill_(2)
+    torch.as_tensor(array)[0] = 5
+    assert array.tolist() == [5, 2, 2]
+
+
 def test_the_name_is_the_line_that_calls(guarded):
     line = inspect.currentframe().f_lineno + 1
     torch.empty_like(torch.zeros(3))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fp4guard import UsageError
 from fp4guard.memory import ALL_ONES, CONTIGUOUS, Layout, Memory, Role
+from fp4guard.memory.memory import MOST_REGIONS
 
 
 @pytest.fixture
@@ -104,3 +105,41 @@ def test_a_write_of_the_host_initialises_what_it_writes(memory):
     assert region.uninitialised().tolist() == expected.tolist()
     assert not region.shadow[: region.first].any()
     memory.note_host_write(torch.zeros(3))
+
+
+def test_a_forgetful_memory_keeps_a_region_while_its_tensor_lives():
+    memory = Memory(ALL_ONES, forgetful=True)
+
+    def lent(name):
+        return memory.lend(memory.empty(name, Role.SCRATCH, (8,), torch.uint8))
+
+    kept, part = lent("kept"), lent("viewed")[2:4]
+    for _ in range(1000):
+        lent("dead")
+    assert len(memory.regions) < 600
+    assert memory.region_of(kept, "?").name == "kept"
+    assert memory.region_of(part, "?").name == "viewed"
+    assert [memory.numbered(region.number) for region in memory] == memory.regions
+    assert {region.name for region in memory} == {"kept", "viewed", "dead"}
+    dead = memory.region_of(lent("dead"), "?").address
+    assert memory.find(dead) is None
+    with pytest.raises(KeyError):
+        memory.named("dead")
+
+
+def test_a_forgetful_memory_is_not_full_of_what_is_dead():
+    memory = Memory(ALL_ONES, forgetful=True)
+    for _ in range(MOST_REGIONS + 100):
+        memory.lend(memory.empty("x", Role.SCRATCH, (1,), torch.uint8))
+
+
+def test_a_forgetful_memory_tells_a_foreign_tensor_from_what_lay_there_before():
+    memory = Memory(ALL_ONES, forgetful=True)
+    tensor = torch.zeros(4)
+    before = memory.region_of(tensor, "before")
+    assert memory.region_of(tensor[1:], "?") is before
+    tensor.resize_(1 << 16)
+    after = memory.region_of(tensor, "after")
+    assert after is not before and after.shape == (1 << 16,)
+    del tensor
+    assert memory.find(after.address) is None

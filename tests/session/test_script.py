@@ -100,7 +100,9 @@ def test_errors_of_use(run_fp4guard, tmp_path, arguments, said):
 
 
 def test_an_interrupt(script, tmp_path):
-    name = script("import time\nprint('begun', flush=True)\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned')")
+    name = script(
+        "import time\ntry:\n    print('begun', flush=True)\n    time.sleep(60)\nfinally:\n    print('cleaned')"
+    )
     command = [sys.executable, "-m", "fp4guard.cli", "run", name]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "begun\n"
