@@ -182,24 +182,35 @@ def _gpu(config: pytest.Config) -> str | None:
 def _examiner(config: pytest.Config) -> Any:
     """The way to examine a case, the same for all targets of the run."""
     if _EXAMINER not in config.stash:
+        from .errors import UsageError
         from .fuzzing.setting import Setting
         from .isolation import settled
         from .isolation.pytest_session import Examiner
 
-        config.stash[_EXAMINER] = Examiner(
-            settled(
-                Setting(
-                    _option(config, "device"),
-                    config.getoption("--fp4guard-guard-pages"),
-                    config.getoption("--fp4guard-isolate"),
-                    float(_option(config, "case_timeout")),
-                )
-            )
+        setting = Setting(
+            _option(config, "device"),
+            config.getoption("--fp4guard-guard-pages"),
+            config.getoption("--fp4guard-isolate"),
+            _seconds(_option(config, "case_timeout")),
         )
+        try:
+            config.stash[_EXAMINER] = Examiner(settled(setting))
+        except UsageError as error:
+            raise pytest.UsageError(f"--fp4guard-device: {error}") from None
     return config.stash[_EXAMINER]
 
 
 _EXAMINER = pytest.StashKey[Any]()
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise pytest.UsageError(f"--fp4guard-case-timeout: {text!r}: allowed are seconds above 0")
+    return seconds
 
 
 def _option(config: pytest.Config, name: str) -> str:
