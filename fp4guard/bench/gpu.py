@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -18,12 +19,14 @@ import torch
 from ..errors import UsageError
 from ..fuzzing.case import Case
 from ..fuzzing.loading import load_target
+from ..fuzzing.target import Target
 from ..gpu.allocators import Arena
 from ..gpu.device import current_gpu
 from ..gpu.examine import Examination
 from ..gpu.guards import check_kernel, fill_kernel
+from ..gpu.plain import PlainMemory
 from .gpu_cases import CASES
-from .plain import Unanswered
+from .launches import launches_of, unanswered
 
 #: Names of the guards' own kernels.
 _GUARDS = (fill_kernel.fn.__name__, check_kernel.fn.__name__)
@@ -59,14 +62,17 @@ def compare() -> Iterator[Measured]:
     for place, (spec, arguments) in enumerate(CASES):
         target = load_target(spec)
         case = Case({name: arguments[name] for name in target.recipes})
-        cache: dict[str, Any] = {}
-        target.function(Unanswered(case, cache, gpu.device), **case.arguments)  # compiles, and makes the data
-        plain = _device_times(lambda: target.function(Unanswered(case, cache, gpu.device), **case.arguments))  # noqa: B023
-        examination = Examination(target, case, gpu.device, (Arena(gpu.device), Arena(gpu.device)), cache)
-        examination.findings()
+        arenas, cache = (Arena(gpu.device), Arena(gpu.device)), dict[str, Any]()
+        whole = Examination(target, case, gpu.device, arenas, cache)
+        if whole.findings():  # compiles, and makes the data
+            raise UsageError(f"{spec}: the case has findings; what is wrong is not measured")
         began = time.perf_counter()
-        guarded = _device_times(examination.findings)
+        whole.findings()
         spent = (time.perf_counter() - began) * 1e3
+        with unanswered():
+            launches = launches_of(spec)
+            plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device))
+            guarded = _device_times(Examination(launches, case, gpu.device, arenas, cache).findings)
         alone, checked = _launches(place, ()), _launches(place, ("compute-sanitizer", "--tool", "memcheck"))
         assert alone is not None
         yield Measured(
@@ -81,6 +87,10 @@ def compare() -> Iterator[Measured]:
             None if checked is None else checked["launch_ms"],
             alone["first_ms"],
         )
+
+
+def _run_plain(launches: Target, case: Case, cache: dict[str, Any], device: torch.device) -> None:
+    launches.function(PlainMemory(case, cache, device), **case.arguments)
 
 
 def as_json(rows: list[Measured]) -> dict[str, Any]:

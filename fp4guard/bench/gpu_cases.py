@@ -13,7 +13,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "kernels.nvfp4_linear::scaled_fp4_quant",
         {
-            "m": 8192, "k": 8192, "pad_k": 0, "scale_layout": "128x4", "config": "BM16_BG16", "dtype": "bf16",
+            "m": 4096, "k": 8192, "pad_k": 0, "scale_layout": "128x4", "config": "BM16_BG16", "dtype": "bf16",
             "arithmetic": "fast", "global_scale": "this", "scale_dtype": "fp32", "outputs": "given",
         },
     ),
@@ -27,7 +27,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "kernels.cast_transpose_mxfp4::cast_transpose_mxfp4",
         {
-            "m": 8192, "n": 4096, "leading": (), "config": "BM128_BN128", "dtype": "bf16", "direction": "both",
+            "m": 4096, "n": 4096, "leading": (), "config": "BM128_BN128", "dtype": "bf16", "direction": "both",
             "codes": "linear", "scales": "shuffled", "out": "given",
         },
     ),

@@ -13,11 +13,11 @@ import torch
 from triton.runtime.jit import JITFunction
 
 from ..fuzzing.case import Case
-from ..fuzzing.loading import load_target
 from ..gpu.device import current_gpu
 from ..gpu.plain import PlainMemory
 from ..sim.hooks import Hooks
 from .gpu_cases import CASES
+from .launches import launches_of, unanswered
 
 #: Runs that are timed, behind one that compiles.
 _RUNS = 10
@@ -26,7 +26,7 @@ _RUNS = 10
 def launch_times(spec: str, arguments: dict[str, Any]) -> list[float]:
     """Milliseconds of wall time from launch to end, the launches of a run of the target added up, for each run."""
     device = current_gpu().device
-    target = load_target(spec)
+    target = launches_of(spec)
     case = Case({name: arguments[name] for name in target.recipes})
     cache: dict[str, Any] = {}
     spent: list[float] = []
@@ -42,18 +42,11 @@ def launch_times(spec: str, arguments: dict[str, Any]) -> list[float]:
 
         return run
 
-    with Hooks((JITFunction, "run", timed)).installed():
+    with unanswered(), Hooks((JITFunction, "run", timed)).installed():
         for _ in range(1 + _RUNS):
             spent.append(0.0)
-            target.function(Unanswered(case, cache, device), **case.arguments)
+            target.function(PlainMemory(case, cache, device), **case.arguments)
     return spent
-
-
-class Unanswered(PlainMemory):
-    """What the target expects is not asked for: the oracle takes longer than the kernels."""
-
-    def expect(self, tensor: torch.Tensor, expected: Any) -> None:
-        pass
 
 
 def main() -> None:
