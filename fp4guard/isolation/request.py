@@ -11,6 +11,7 @@ from ..fuzzing.case import Case
 from ..fuzzing.loading import spec_of
 from ..fuzzing.setting import Setting
 from ..fuzzing.target import Target
+from ..ttir import Arch, parse_arch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class Request:
     @property
     def case(self) -> Case:
         return Case(self.arguments, self.seed, self.regime, self.layout)
+
+    @property
+    def wanted(self) -> Arch | None:
+        return None if self.arch is None else parse_arch(self.arch)
 
 
 @dataclass(frozen=True, slots=True)

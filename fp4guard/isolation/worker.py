@@ -18,7 +18,6 @@ from ..fuzzing.loading import load_target, with_defect
 from ..fuzzing.target import Target
 from ..gpu.device import current_gpu
 from ..gpu.examine import examine_on_gpu
-from ..ttir import parse_arch
 from .journal import Journal
 from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
 
@@ -53,7 +52,7 @@ def answer_to(request: Request, journal: Journal) -> Answer:
     """Examine the case."""
 
     def examined() -> Examined:
-        target = load_target(request.spec)
+        target = load_target(request.spec, request.wanted)
         if request.defect is not None:
             target = with_defect(target, request.defect)
         return _DEVICES[request.setting.device](target, request, journal)
@@ -76,9 +75,7 @@ def _told(answer: Callable[[], Examined | str]) -> Answer:
 
 
 def _simulated(target: Target, request: Request, journal: Journal) -> Examined:
-    report = examine_case(
-        target, request.case, None if request.arch is None else parse_arch(request.arch), request.defect
-    )
+    report = examine_case(target, request.case, request.wanted, request.defect)
     return Examined(report.arch, report.findings, report.runs, report.coverage)
 
 
