@@ -37,28 +37,37 @@ def planted_defect(script):
     return next(ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg == "defect")
 
 
-def replay_script(run_python, script, cwd):
+def run_here(script, *arguments):
+    """Run a script as `python SCRIPT` does, but in this process, where everything is imported; its exit status."""
+    with patch.object(sys, "argv", [str(script), *arguments]), pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(script), run_name="__main__")
+    return caught.value.code
+
+
+def replay_script(script):
     """Fail if the bug of a script is back, or if one that it plants is no longer found."""
     planted = planted_defect(script) is not None
     if planted:
-        done = run_python(script, cwd=cwd)
-        assert done.returncode == 1, f"the planted defect is no longer found:\n{done.stdout}{done.stderr}"
-    done = run_python(script, *["--defect", "none"] * planted, cwd=cwd)
-    assert done.returncode == 0, f"the bug is back, or cannot be tried:\n{done.stdout}{done.stderr}"
+        assert run_here(script) == 1, "the planted defect is no longer found; see above"
+    assert run_here(script, *["--defect", "none"] * planted) == 0, "the bug is back, or cannot be tried; see above"
 
 
 if SCRIPTS:  # none is no reason to skip a test
 
     @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-    def test_no_bug_is_back(script, run_python, tmp_path):
-        replay_script(run_python, script, tmp_path)
+    def test_no_bug_is_back(script, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)  # a script finds its target from anywhere
+        replay_script(script)
 
 
 def test_script_of_a_planted_defect(run_python, tmp_path):
     report = fg.examine(GEMM, defect="scale-k-unmasked", **CASE)
     script = write_reproducer(report, tmp_path)
     assert planted_defect(script) == "scale-k-unmasked"
-    replay_script(run_python, script, tmp_path)
+    replay_script(script)
+    for status, arguments in ((1, ()), (0, ("--defect", "none"))):
+        done = run_python(script, *arguments, cwd=tmp_path)
+        assert done.returncode == status, done.stdout + done.stderr
 
 
 def test_another_defect_fails_differently(capsys):
@@ -82,9 +91,7 @@ class Scratch:
         """Run the script in this process; its exit status, and what it prints."""
         for name in [name for name in sys.modules if name.startswith("_fp4guard_target_scratch")]:
             del sys.modules[name]
-        with patch.object(sys, "argv", [str(self.script), *arguments]), pytest.raises(SystemExit) as caught:
-            runpy.run_path(str(self.script), run_name="__main__")
-        return caught.value.code, "".join(capsys.readouterr())
+        return run_here(self.script, *arguments), "".join(capsys.readouterr())
 
 
 @pytest.fixture
