@@ -80,7 +80,8 @@ class RepeatingSimulator(Simulator):
         self._judge(_Repeats(self, before, run).outcome(written))
 
     def _snapshot(self, names: frozenset[str] | None) -> Any:
-        return self.memory.snapshot(None if names is None else [r for r in self.memory if r.name in names])
+        # Not those whose tensors are gone: where unguarded ones lay, torch and numpy keep other things now.
+        return self.memory.snapshot([r for r in self.memory if (names is None or r.name in names) and not r.expired])
 
 
 class _Repeats:
@@ -89,7 +90,7 @@ class _Repeats:
     def __init__(self, simulator: RepeatingSimulator, before: Any, run: Callable[[], None]) -> None:
         self._simulator, self._memory, self._before, self._run = simulator, simulator.memory, before, run
         self._first, self._launches = simulator.trace, simulator.launches
-        self._after = self._memory.snapshot([region for region, *_ in before])
+        self._after: list[Any] = []
 
     def outcome(self, written: frozenset[str] | None) -> Outcome:
         certain = self._first.of_kind(*_CERTAIN)
@@ -101,6 +102,9 @@ class _Repeats:
         suspicious += [
             i for i in doubtful if i.site not in beyond and (i.kind != "undefined-lane" or i.site not in fresh)
         ]
+        if not suspicious and not self._first.ordered:
+            return Outcome([(i, None) for i in certain], [], written)
+        self._after = self._memory.snapshot([region for region, *_ in self._before])
         undefined: list[tuple[Incident, Bytes]] = []
         effects: dict[int, str] = {}
         decisive: list[tuple[Incident, str | None]] = []
@@ -199,6 +203,12 @@ def make_undefined(changed: Bytes) -> None:
         shadow = region.contents()[1]
         shadow[differs] &= ~np.uint8(INITIALISED)
         region.sealed = False
+
+
+def make_defined(region: Region, differs: np.ndarray[Any, Any]) -> None:
+    """Have bytes count as written again."""
+    shadow = region.contents()[1]
+    shadow[differs] |= (shadow[differs] & ADDRESSABLE) << 1
 
 
 def undefined_in(region: Region, tensor: Any, differs: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:

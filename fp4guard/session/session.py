@@ -36,7 +36,7 @@ from ..sim import HangError, Incident
 from ..sim.callers import launching_line
 from ..sim.host import Emulation
 from ..ttir import Arch, Location
-from .launches import Outcome, RepeatingSimulator, describe, make_undefined, undefined_in
+from .launches import Outcome, RepeatingSimulator, describe, make_defined, make_undefined, undefined_in
 
 
 class StopSession(BaseException):
@@ -60,7 +60,7 @@ class Session:
         self.errors: list[Fp4guardError] = []
         self._stop = stop
         self._known: set[Any] = set()
-        self._undefined: dict[Region, list[tuple[Incident, np.ndarray[Any, Any], str]]] = {}
+        self._undefined: dict[Region, dict[Any, tuple[Incident, np.ndarray[Any, Any], str]]] = {}
         self._written: set[str] = set()
 
     @contextmanager
@@ -87,7 +87,7 @@ class Session:
             make_undefined(changed)
             for cause, effect in self._causes(incident, describe(changed)):
                 for region, differs in changed.items():
-                    self._undefined.setdefault(region, []).append((cause, differs, effect))
+                    self._leave_undefined(region, cause, differs, effect)
         for incident, known in outcome.found:
             self._add(_launched(from_incident(incident, known)))
         if outcome.hang is not None:
@@ -97,20 +97,31 @@ class Session:
     def _causes(self, incident: Incident, effect: str) -> list[tuple[Incident, str]]:
         """What a launch did wrong: itself, or what an earlier one did that left undefined what it reads."""
         if incident.kind == "uninitialized-read" and incident.region in self._undefined:
-            return [(cause, text) for cause, _, text in self._undefined[incident.region]]
+            return [(cause, text) for cause, _, text in self._undefined[incident.region].values()]
         return [(incident, effect)]
 
+    def _leave_undefined(self, region: Region, cause: Incident, differs: np.ndarray[Any, Any], effect: str) -> None:
+        """Remember why bytes of a region are undefined; of what one line did many times, once."""
+        causes = self._undefined.setdefault(region, {})
+        key = cause.kind, cause.site, cause.region
+        if key in causes:
+            differs = differs | causes[key][1]
+        causes[key] = cause, differs, effect
+
     def _about_to_read(self, tensor: torch.Tensor) -> None:
-        """Code on the host reads a tensor."""
+        """Code on the host reads a tensor. What it is told of is told once, and counts as defined from then on."""
         region = self.memory.find(tensor.data_ptr()) if tensor.numel() else None
         if region is None or region.sealed:
             return
-        for cause, differs, effect in self._undefined.get(region, ()):
-            if undefined_in(region, tensor, differs).any():
-                self._add(_read(from_incident(cause, effect), region))
-        if region in self._undefined:
+        causes = self._undefined.get(region, {})
+        read = {key: one for key, one in causes.items() if undefined_in(region, tensor, one[1]).any()}
+        for key, (cause, differs, effect) in read.items():
+            self._add(_read(from_incident(cause, effect), region))
+            make_defined(region, differs)
+            del causes[key]
+        if region in self._undefined and not causes:
             del self._undefined[region]
-        elif region.name in self._written and (fresh := undefined_in(region, tensor)).any():
+        if not read and region.name in self._written and (fresh := undefined_in(region, tensor)).any():
             where = _host_line()
             count = f"{int(fresh.sum())} of {fresh.size} elements"
             what = f"{where} reads {count} of `{region.name}` to which nothing was written"

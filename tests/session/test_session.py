@@ -168,6 +168,46 @@ def test_wrong_code_is_found(name):
     assert __file__.rsplit("/", 1)[1] in rows["read" if finding.kind == "undefined-lane" else "launch"]
 
 
+@triton.jit
+def last_row_undefined(x, out, rows, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    value = tl.load(x + row * BLOCK + tl.arange(0, BLOCK), mask=row < rows - 1)
+    tl.store(out + row * BLOCK + tl.arange(0, BLOCK), value)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_what_is_read_before_what_is_undefined_hides_nothing(direct):
+    def code():
+        x, out = data(3 * BLOCK)
+        last_row_undefined[(3,)](x, out, 3, BLOCK=BLOCK)
+        assert out[0].item() == 0
+        if not direct:
+            copied = torch.empty_like(out)
+            copy[(3,)](out, copied, 3 * BLOCK, BLOCK=BLOCK)
+            out = copied
+        out[-BLOCK:].sum().item()
+        out.sum().item()  # is told no more of what has been told
+
+    found = session(code)
+    (finding,) = found.findings
+    assert (finding.kind, finding.line) == ("undefined-lane", last_row_undefined.fn.__code__.co_firstlineno + 3)
+    assert "out[-BLOCK:]" in dict(finding.rows)["read"]
+    assert found.notes == []
+
+
+def test_what_many_launches_leave_undefined_is_remembered_once():
+    def code():
+        x, out = data(3 * BLOCK)
+        for _ in range(20):
+            last_row_undefined[(3,)](x, out, 3, BLOCK=BLOCK)
+        causes.extend(found._undefined.values())
+
+    found, causes = Session(parse_arch("sm_90")), []
+    with found.active():
+        code()
+    assert [len(one) for one in causes] == [1]
+
+
 def test_an_undefined_index_is_found_at_its_launch():
     kinds = [finding.kind for finding in session(gathered).findings]
     assert "undefined-lane" in kinds
@@ -267,6 +307,36 @@ def test_dead_tensors_do_not_pile_up():
     gc.collect()
     assert not found.findings
     assert len(found.memory.regions) < 1200
+
+
+@triton.jit
+def fill_by_table(table, value, BLOCK: tl.constexpr):
+    out = tl.load(table).to(tl.pointer_type(tl.float32))
+    tl.store(out + tl.arange(0, BLOCK), value)
+
+
+def test_memory_that_was_given_back_is_not_touched(monkeypatch):
+    """A launch that may write anywhere is repeated on everything that lives, and on nothing that does not."""
+
+    def code():
+        dying = torch.ones(BLOCK) + 1  # not guarded
+        copy[(1,)](dying, torch.empty(BLOCK), BLOCK, BLOCK=BLOCK)
+        del dying
+        out = torch.empty(BLOCK, device="cuda")
+        fill_by_table[(1,)](torch.tensor([out.data_ptr()], device="cuda"), 1.0, BLOCK=BLOCK)
+
+    def snapshot(regions=None):
+        chosen = list(found.memory if regions is None else regions)
+        copied.extend(chosen)
+        dead.extend(region for region in chosen if region.expired)
+        return original(chosen)
+
+    found, copied, dead = Session(parse_arch("sm_90")), [], []
+    original = found.memory.snapshot
+    monkeypatch.setattr(found.memory, "snapshot", snapshot)
+    with found.active():
+        code()
+    assert copied and dead == []
 
 
 def test_names_do_not_depend_on_what_ran_before():
