@@ -82,7 +82,8 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result = self._run(func, args, kwargs or {})
             if func._schema.name in _VALUED and isinstance(result, torch.Tensor) and _movable(result):
                 # An array that is a region's own (`region.tensor`) is lifted too, and stays where it is.
-                result = result if self._memory.find(result.data_ptr()) else self._moved(result)
+                there = self._memory.find(result.data_ptr()) is not None or not self._memory.has_room()
+                result = result if there else self._moved(result)
             if given and _gives_new(func):
                 for tensor in _tensors((result,)):
                     put(tensor, tensor.device.type == "cpu")
@@ -92,7 +93,8 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Is told of every operator of torch on the CPU before it runs; nothing is done here."""
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        if (func in _EMPTY or func in _FILLED) and _guardable(args, kwargs, self._memory.device_type):
+        made = func in _EMPTY or func in _FILLED
+        if made and _guardable(args, kwargs, self._memory.device_type) and self._memory.has_room():
             region = self._make(func, args, kwargs)
             tensor = put(self._memory.lend(region), False)
             if func in _FILLED:

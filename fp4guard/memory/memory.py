@@ -21,6 +21,9 @@ MOST_REGIONS = (1 << 14) - 1
 #: A forgetful memory looks for regions to forget when it has taken in so many more, or so many bytes more.
 _MORE_REGIONS, _MORE_BYTES = 256, 1 << 26
 
+#: Numbers that a forgetful memory leaves for tensors that it does not guard, and kernels are given.
+_SPARE = 1 << 10
+
 #: Regions of one name among which a forgetful memory looks for one to forget.
 _NAMES_TRIED = 32
 
@@ -42,6 +45,7 @@ class Memory:
         self._holders: dict[str, Region] = {}
         self._last_number = 0
         self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
+        self._left_out = 0
         self._starts: list[int] = []
         self._by_start: list[Region] = []
         self._names: dict[str, int] = {}
@@ -71,6 +75,15 @@ class Memory:
         self._starts.insert(at, region.address)
         self._by_start.insert(at, region)
         return region
+
+    def has_room(self) -> bool:
+        """Whether to guard one more tensor: a forgetful memory, whose code may have any number, leaves the rest be."""
+        if not self._forgetful or len(self.regions) < MOST_REGIONS - _SPARE:
+            return True
+        if self._left_out % _MORE_REGIONS == 0:
+            self._forget_expired()
+        self._left_out += 1
+        return len(self.regions) < MOST_REGIONS - _SPARE
 
     def _free_name(self, base: str) -> str:
         name = base

@@ -7,6 +7,7 @@ each storage remembers what such code must be told.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -29,7 +30,8 @@ def on_device(tensor: torch.Tensor) -> bool:
 def put(tensor: torch.Tensor, on: bool) -> torch.Tensor:
     """Have a tensor, and all that share its storage, count as a GPU's or as the CPU's; the tensor itself."""
     if on != on_device(tensor):
-        setattr(tensor.untyped_storage(), _MARK, on)
+        with suppress(NotImplementedError, RuntimeError):  # one without storage stays where it is
+            setattr(tensor.untyped_storage(), _MARK, on)
     return tensor
 
 

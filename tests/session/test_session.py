@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from fp4guard import UnsupportedError
+from fp4guard.memory.memory import MOST_REGIONS
 from fp4guard.session import Session, StopSession
 from fp4guard.ttir import parse_arch
 
@@ -337,6 +338,22 @@ def test_memory_that_was_given_back_is_not_touched(monkeypatch):
     with found.active():
         code()
     assert copied and dead == []
+
+
+def test_more_tensors_than_can_be_guarded():
+    def code():
+        kept = [torch.empty(1) for _ in range(MOST_REGIONS + 10)]
+        copy[(1,)](torch.ones(3), kept[-1], 1, BLOCK=BLOCK)
+        assert kept[-1].item() == 1
+        kept.clear()
+        for _ in range(300):
+            again = torch.empty(1)
+        assert found.memory.find(again.data_ptr()) is not None
+
+    found = Session(parse_arch("sm_90"))
+    with found.active():
+        code()
+    assert (found.findings, found.errors) == ([], [])
 
 
 def test_names_do_not_depend_on_what_ran_before():

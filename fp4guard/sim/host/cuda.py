@@ -184,7 +184,8 @@ def patches() -> list[Patch]:
         (torch, "is_autocast_enabled", _autocast_question),
         (torch, "get_autocast_dtype", _autocast_question),
         (torch.amp.autocast_mode.autocast, "__init__", _autocast),
-        (torch.autograd, "_engine_run_backward", _backward),
+        (torch.autograd, "_engine_run_backward", _called_back),
+        (torch._C._autograd, "_push_saved_tensors_default_hooks", _hooks),
         *[(torch.cuda.nvtx, name, answering(_NOTHING)) for name in ("range_push", "range_pop", "mark")],
         (torch.cuda.nvtx, "range", answering(streams.entered)),
     ]
@@ -264,8 +265,8 @@ def _autocast_question(original: Callable[..., Any]) -> Callable[..., Any]:
     return ask
 
 
-def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Torch runs backward passes while it handles `Tensor.backward`, with the devices out of force."""
+def _called_back(original: Callable[..., Any]) -> Callable[..., Any]:
+    """What torch runs while it handles a function, with the devices out of force: `Tensor.backward`, and hooks."""
 
     @wraps(original)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -276,3 +277,15 @@ def _backward(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(*args, **kwargs)
 
     return run
+
+
+def _hooks(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Hooks of what autograd saves, such as those of checkpoints, are asked on behalf of an operator."""
+
+    @wraps(original)
+    def push(pack: Callable[..., Any], unpack: Callable[..., Any]) -> Any:
+        if current() is None:
+            return original(pack, unpack)
+        return original(_called_back(pack), _called_back(unpack))
+
+    return push

@@ -137,6 +137,17 @@ def _cpu(tensor: torch.Tensor, memory_format: Any = None) -> torch.Tensor:
     return _moved(tensor, CPU, layout=memory_format)
 
 
+def _new_tensor(tensor: torch.Tensor, data: Any, *, device: Any = None, **kwargs: Any) -> torch.Tensor:
+    wanted = on_device(tensor) if device is None else is_gpu(device)
+    if device is not None and not wanted:
+        kwargs["device"] = device
+    return put(tensor.new_tensor(data, **kwargs), wanted)
+
+
+def _new(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return put(tensor.new(*args, **kwargs), on_device(tensor))
+
+
 def _deepcopy(tensor: torch.Tensor, memo: Any) -> torch.Tensor:
     copied = tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call]
     return put(copied, on_device(tensor))
@@ -178,6 +189,8 @@ _SPECIAL: dict[Any, Callable[..., Any]] = {
     _Tensor.cuda: _cuda,
     _Tensor.cpu: _cpu,
     _Tensor.type: _type,
+    _Tensor.new: _new,
+    _Tensor.new_tensor: _new_tensor,
     _Tensor.__deepcopy__: _deepcopy,
     _Tensor.pin_memory: _pinned,
     _Tensor.is_pinned: lambda tensor, *_, **__: False,

@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from fp4guard.memory import ALL_ONES, GuardAllocations, Memory
 from fp4guard.sim.host import Emulation
@@ -38,6 +39,7 @@ MADE = {
     "to by name": lambda device: torch.ones(3).to(device=device, non_blocking=True),
     "cuda": lambda device: torch.ones(3).cuda(),
     "zeros_like": lambda device: torch.zeros_like(torch.ones(3), device=device),
+    "new_tensor": lambda device: torch.ones(3).new_tensor([1], device=device),
     "new_empty": lambda device: torch.ones(3).new_empty(3, device=device),
     "pinned": lambda device: torch.empty(3, pin_memory=True).to(device, non_blocking=True),
     "a module": lambda device: torch.nn.Linear(2, 2, device=device).weight,
@@ -158,6 +160,26 @@ def test_backward_passes_are_on_the_gpu():
     x.register_hook(lambda grad: seen.append(grad.device.type))
     torch.autograd.backward(Doubled.apply(x).sum())
     assert seen == ["cuda"]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints(reentrant):
+    x = torch.randn(3, device="cuda", requires_grad=True)
+    checkpoint(lambda x: (2 * x).relu() * x, x, use_reentrant=reentrant).sum().backward()
+    assert torch.equal(x.grad, 4 * x.detach().relu()) and x.grad.is_cuda
+
+
+def test_new_tensors_lie_where_the_old_one_does():
+    x = torch.ones(3, device="cuda")
+    assert x.new_tensor([1, 2]).is_cuda and x.new(2).is_cuda
+    assert not x.new_tensor([1, 2], device="cpu").is_cuda
+    assert not x.cpu().new_tensor([1, 2]).is_cuda and not x.cpu().new(2).is_cuda
+    assert x.new_tensor([1], device="meta").is_meta
+
+
+def test_sparse_tensors_pass():
+    x = torch.eye(3, device="cuda")
+    assert torch.equal(x.to_sparse().to_dense(), x)
 
 
 @torch.library.custom_op("fp4guard_tests::doubled", mutates_args=(), device_types="cuda")
