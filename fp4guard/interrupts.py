@@ -52,6 +52,13 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
+def pythons_own() -> Iterator[None]:
+    """While active, an interrupt is what it is to Python: code that is not ours may handle it, and go on."""
+    with _handling(signal.default_int_handler):
+        yield
+
+
+@contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import Fp4guardError, UsageError
+from ..interrupts import pythons_own
 from .session import Session, StopSession
 
 
@@ -28,7 +29,7 @@ def run_script(session: Session, script: str, arguments: Sequence[str], as_modul
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if as_module else Path(script).resolve().parent))
     try:
-        with session.active():
+        with pythons_own(), session.active():
             if as_module:
                 runpy.run_module(script, run_name="__main__", alter_sys=True)
             else:

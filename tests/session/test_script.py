@@ -109,3 +109,16 @@ def test_an_interrupt(script, tmp_path):
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "cleaned" in rest and "interrupted: nothing found" in rest
+
+
+def test_an_interrupt_that_the_script_handles(script, run_fp4guard, tmp_path):
+    handled = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    time.sleep(1.5)
+print('saved')
+"""
+    done = run_fp4guard("run", script(handled), cwd=tmp_path)
+    assert done.returncode == 0 and "saved" in done.stdout and "nothing found" in done.stdout
