@@ -101,7 +101,8 @@ class DeviceMemory(CaseMemory):
                 if known.shape == held.shape and torch.equal(known, held):
                     return sent  # type: ignore[no-any-return]
             sent = held.to(self._allocator.device, copy=True)
-            self._cache["sent to the device"].append((held, sent))
+            # A copy: what the target gave is the target's, which may change it and give it again.
+            self._cache["sent to the device"].append((held.clone(), sent))
             return sent
 
     def _layout(self, name: str, layouts: Sequence[Layout]) -> Layout:

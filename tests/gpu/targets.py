@@ -3,6 +3,7 @@
 import torch
 import triton
 import triton.language as tl
+from hypothesis.errors import UnsatisfiedAssumption
 
 import fp4guard as fg
 
@@ -59,6 +60,26 @@ def copies_an_input_with_padding(mem, n, used):
     out = mem.output("out", (n,), torch.float32)
     copy_kernel[(triton.cdiv(n, 64),)](x, out, n, BLOCK=64)
     mem.expect(out[:used], torch.arange(min(used, n), dtype=torch.float32))
+
+
+@fg.fuzz(n=fg.dims(tile=64))
+def gives_what_it_has_changed(mem, n):
+    values = torch.zeros(n)
+    mem.input("before", values)
+    values += 1
+    after, out = mem.input("after", values), mem.output("out", (n,), torch.float32)
+    copy_kernel[(triton.cdiv(n, 64),)](after, out, n, BLOCK=64)
+    mem.expect(out, torch.ones(n))
+
+
+@fg.fuzz(n=fg.dims())
+def assumes(mem, n):
+    raise UnsatisfiedAssumption  # as hypothesis.assume does, which warns outside of hypothesis
+
+
+@fg.fuzz(n=fg.dims())
+def is_misused(mem, n):
+    mem.tensor("x", (n,), torch.complex64)
 
 
 CALLS = []
