@@ -39,13 +39,14 @@ def replay(
     device: str = "sim",
     guard_pages: bool = False,
     isolated: bool = False,
+    timeout: float = SIMULATED.timeout,
 ) -> None:
     """Run a reproducer: parse its command line, examine the case, print what is seen, and exit.
 
     `--defect ID` plants another defect than the recorded one, `--defect none` plants none. `arch` is what the
     simulator compiles for, and the GPU that the finding is from otherwise, whichever GPU is here now.
     """
-    setting = Setting(device, guard_pages, isolated)
+    setting = Setting(device, guard_pages, isolated, timeout)
 
     @click.command(help=f"Replay one case. Exit status: {EXIT_STATUSES}.")
     @click.option("--defect", default=defect, show_default=True, help="The defect to plant first; 'none' for none.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -119,10 +120,10 @@ def _in_docstring(text: str) -> str:
 
 def _setting(setting: Setting) -> str:
     """The arguments of `replay` for a setting that is not the simulator in the same process."""
-    chosen = {"device": setting.device, "guard_pages": setting.guard_pages, "isolated": setting.isolated}
-    return "".join(
-        f"        {name}={value!r},\n" for name, value in chosen.items() if value != getattr(SIMULATED, name)
-    )
+    if setting.in_process:
+        return ""
+    chosen = [(name, value) for name, value in asdict(setting).items() if value != getattr(SIMULATED, name)]
+    return "".join(f"        {name}={value!r},\n" for name, value in chosen)
 
 
 def _versions() -> str:

@@ -30,6 +30,16 @@ def test_death_is_found_shrunk_and_reproduced(run_fp4guard, run_python, folder):
     assert (fixed.returncode, fixed.stdout.startswith("fixed: ")) == (0, True), fixed.stderr
 
 
+def test_hang_is_reproduced_with_its_timeout(run_fp4guard, run_python, folder):
+    options = ("--isolate", "--max-cases", "30", "--max-time", "30s", "--seed", "1", "--case-timeout", "2s")
+    ended = run_fp4guard("fuzz", "mine.py::hangs", *options, cwd=folder)
+    assert ended.returncode == 1, ended.stderr
+    (script,) = (folder / "repro").glob("hangs-hang-*.py")
+    assert "isolated=True,\n        timeout=2.0,\n" in script.read_text()
+    again = run_python(script, cwd=folder)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (1, "reproduces"), again.stderr
+
+
 def test_pytest_survives_a_death(pytester):
     text = TARGETS.read_text().replace("def aborts(", "def test_aborts(").replace("def adds(", "def test_adds(")
     pytester.makepyfile(test_it=text.replace("n % 10 == 7:\n        os.abort()", "n == 1:\n        os.abort()"))
