@@ -1,4 +1,4 @@
-"""The command line: `fp4guard fuzz | list | defects`."""
+"""The command line: `fp4guard fuzz | run | list | defects | ops | bench`."""
 
 from __future__ import annotations
 
@@ -331,18 +331,19 @@ def defects(
     from .console import Console
     from .fuzzing.campaign import few_on
     from .fuzzing.selftest import Selftest
-    from .interrupts import interruptible
+    from .interrupts import heard, interruptible
     from .isolation import examining
 
     console = Console(stderr=as_text is not None)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
     interrupted = False
-    try:
-        with interruptible(), examining(setting) as examine:
+    with interruptible(), examining(setting) as examine:
+        try:
             for row in selftest.run(examine, few_on(setting)):
                 console.row(row)
-    except KeyboardInterrupt:
-        interrupted = True
+        except KeyboardInterrupt:
+            interrupted = True
+            heard()
     if as_text is not None:
         click.echo(_as_text(selftest.as_json()) if as_text == "json" else selftest.as_markdown(), nl=False)
     console.selftest(selftest, interrupted)

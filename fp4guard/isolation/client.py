@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +31,8 @@ from .journal import read_journal
 from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
 from .server import NUMBER, REAP, START
 
-_SERVER = "from fp4guard.isolation.server import main; main()"
+#: The modules are found where this process finds its own: not in the folder at hand, where `python -c` looks first.
+_SERVER = "import sys; sys.path = sys.argv[3:]; from fp4guard.isolation.server import main; main()"
 
 #: Seconds for a worker that is asked to end; then it is killed. What it was asked for has been delivered.
 _FAREWELL = 5.0
@@ -69,6 +70,7 @@ class IsolatedExaminer:
         self._worker: _Worker | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._arch: str | None = None
+        self._asked = False  # and not answered yet
         self.workers = 0
 
     def __enter__(self) -> IsolatedExaminer:
@@ -115,29 +117,38 @@ class IsolatedExaminer:
         return answer
 
     def close(self) -> None:
-        """End the worker and the server, and remove their files."""
-        if self._worker is not None:
-            self._end(self._worker)
-        if self._control is not None:
-            self._control.close()
-        if self._server is not None:
-            try:
-                self._server.wait(_FAREWELL)
-            except subprocess.TimeoutExpired:
+        """End the worker, at once where it is busy, and the server, and remove their files."""
+        try:
+            if self._worker is not None:
+                self._end(self._worker)
+        finally:
+            if self._control is not None:
+                self._control.close()
+            if self._server is not None:
                 self._server.kill()
                 self._server.wait()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._server = self._control = self._folder = None
+            if self._folder is not None:
+                self._folder.cleanup()
+            self._server = self._control = self._folder = None
 
     def _ask(self, worker: _Worker, question: Request | Probe) -> Answer | Silence:
+        self._asked = True
         try:
             worker.requests.send(question)
-            if not worker.requests.poll(self.setting.timeout):
+            # Its end is waited for too: a process that it has forked may keep the connection open.
+            ended = os.pidfd_open(worker.number)
+            try:
+                ready = wait([worker.requests, ended], self.setting.timeout)
+            finally:
+                os.close(ended)
+            if not ready:
                 return Silence.LATE
+            if not worker.requests.poll(0):
+                return Silence.DEAD
             answer: Answer = worker.requests.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, ProcessLookupError):
             return Silence.DEAD
+        self._asked = False
         if not (isinstance(answer, Examined) and answer.last):
             self._pass_on(worker)
         return answer
@@ -150,18 +161,24 @@ class IsolatedExaminer:
 
     def _lost(self, worker: _Worker, silence: Any) -> Finding:
         """What became of a worker that gave no answer."""
-        if silence is Silence.LATE:
-            os.kill(worker.number, signal.SIGKILL)
+        self._asked = silence is Silence.LATE
         status = self._end(worker)
         evidence = _tail(worker.output), read_journal(worker.journal)
         return hang(self.setting.timeout, *evidence) if silence is Silence.LATE else crash(status, *evidence)
 
     def _end(self, worker: _Worker) -> int:
-        """Let a worker go; its wait status. What it has delivered counts, however it ends."""
+        """Let a worker go, or stop it where it owes an answer, and what it has started; its wait status.
+
+        What it has delivered counts, however it ends.
+        """
         worker.requests.close()
         self._worker = None
-        if not _gone(worker.number, _FAREWELL):
-            os.kill(worker.number, signal.SIGKILL)
+        if self._asked or not _gone(worker.number, _FAREWELL):
+            with suppress(ProcessLookupError):
+                os.kill(worker.number, signal.SIGKILL)
+        self._asked = False
+        with suppress(ProcessLookupError):
+            os.killpg(worker.number, signal.SIGKILL)  # its number is its group's, until it is reaped
         return self._command(REAP + NUMBER.pack(worker.number))
 
     def _start(self) -> _Worker:
@@ -180,13 +197,13 @@ class IsolatedExaminer:
         return worker
 
     def _start_server(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="fp4guard-")
+        self._folder = tempfile.TemporaryDirectory(prefix="fp4guard-", ignore_cleanup_errors=True)
+        modules = [path or str(Path.cwd()) for path in sys.path]
         self._control, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, str(theirs.fileno())],
+                [sys.executable, "-c", _SERVER, str(theirs.fileno()), self._folder.name, *modules],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -213,9 +230,12 @@ def _error(failed: Failed) -> Exception:
 
 def _gone(number: int, seconds: float) -> bool:
     """Whether a process ends in time; it is not reaped, so its number stays its own."""
-    descriptor = os.pidfd_open(number)
     try:
-        return bool(select.select([descriptor], [], [], seconds)[0])
+        descriptor = os.pidfd_open(number)
+    except ProcessLookupError:
+        return True  # with the server, which is noticed when it is spoken to
+    try:
+        return bool(wait([descriptor], seconds))
     finally:
         os.close(descriptor)
 

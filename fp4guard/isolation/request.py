@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..checks import Finding
@@ -21,8 +22,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One case of a target that is found by its spec. `arch` None: the target's own, or the default, or the GPU's."""
+    """One case of a target that is found by its spec from a folder.
 
+    `arch` None: the target's own, or the default, or the GPU's.
+    """
+
+    folder: str
     spec: str
     defect: str | None
     arguments: dict[str, Any]
@@ -36,7 +41,8 @@ class Request:
     def of(target: Target, case: Case, arch: str | None, defect: str | None, setting: Setting) -> Request:
         """The request for a case."""
         arguments = dict(case.arguments)
-        return Request(spec_of(target), defect, arguments, case.seed, case.regime, case.layout, arch, setting)
+        spec = spec_of(target)
+        return Request(str(Path.cwd()), spec, defect, arguments, case.seed, case.regime, case.layout, arch, setting)
 
     @property
     def case(self) -> Case:

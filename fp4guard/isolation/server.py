@@ -10,10 +10,12 @@ import ctypes
 import faulthandler
 import importlib
 import os
+import shutil
 import signal
 import socket
 import struct
 import sys
+import traceback
 from multiprocessing.connection import Connection
 
 #: Imported before the first fork, all that a case needs; torch imports the last of them when it first feels like it.
@@ -27,8 +29,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve the socket whose descriptor is the first argument, until its other end is closed."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """Serve the socket whose descriptor is the first argument until its other end is closed, by the client's end too.
+
+    Then the second argument, the folder of the workers' files, is removed, for the client may have been killed.
+    """
+    control, folder = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    del sys.argv[1:]
+    try:
+        _serve(control)
+    except ConnectionError:
+        pass  # the client ended while it was owed an answer
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(control: socket.socket) -> None:
     for name in _PRELOADED:
         importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the client's to act upon
@@ -42,6 +57,7 @@ def main() -> None:
 
 def _start(control: socket.socket, requests: int, output: int, journal: int) -> int:
     """The process number of a new worker."""
+    server = os.getpid()
     child = os.fork()
     if child:
         for descriptor in (requests, output, journal):
@@ -50,26 +66,36 @@ def _start(control: socket.socket, requests: int, output: int, journal: int) -> 
     status = 70
     try:
         control.close()
-        _die_with_the_server()
+        _die_with(server)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        faulthandler.enable()  # a fault in native code shows the Python line that led to it
+        faulthandler.enable(2)  # a fault in native code shows the Python line that led to it
         from .worker import serve
 
         serve(Connection(requests), journal)
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         # Nothing of the server's may be cleaned up in its copy, and what a device does in the end is not waited for.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            flush()
+        finally:
+            os._exit(status)
 
 
-def _die_with_the_server() -> None:
+def flush() -> None:
+    """Hand on what was printed, unless the target has closed the stream."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _die_with(server: int) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
+    if os.getppid() != server:
         os._exit(70)
 
 

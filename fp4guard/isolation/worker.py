@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import sys
+import os
 import traceback
 import warnings
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from ..gpu.device import current_gpu
 from ..gpu.examine import examine_on_gpu
 from .journal import Journal
 from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
+from .server import flush
 
 #: The worker tells where it is shortly before its client's patience ends: Python's stack, on standard error.
 _BEFORE_THE_END = 0.95
@@ -38,11 +39,10 @@ def serve(requests: Connection, journal_descriptor: int) -> None:
             requests.send(_told(lambda: current_gpu().arch))
             continue
         journal.case(request.spec, repr(request.case))
-        faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END)
+        faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END, file=2)
         answer = answer_to(request, journal)
         faulthandler.cancel_dump_traceback_later()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         requests.send(answer)
         if isinstance(answer, Examined) and answer.last:
             return
@@ -52,6 +52,7 @@ def answer_to(request: Request, journal: Journal) -> Answer:
     """Examine the case."""
 
     def examined() -> Examined:
+        os.chdir(request.folder)  # the client may have changed it, and so may the case before
         target = load_target(request.spec, request.wanted)
         if request.defect is not None:
             target = with_defect(target, request.defect)

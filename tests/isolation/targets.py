@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import sys
 import time
 
 import hypothesis
@@ -67,6 +68,30 @@ def hangs(mem, n):
     while n % 10 == 7:
         time.sleep(0.01)
     adds_one(mem, n)
+
+
+@fg.fuzz(n=SIZES)
+def leaves_a_process(mem, n):
+    adds_one(mem, n)
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+        os._exit(0)
+    print(f"[left {child}]", flush=True)
+    if n % 10 == 7:
+        os._exit(4)
+
+
+@fg.fuzz(n=SIZES)
+def interrupts_itself(mem, n):
+    raise KeyboardInterrupt("by itself")
+
+
+@fg.fuzz(n=SIZES)
+def changes_what_is_the_process_s(mem, n):
+    adds_one(mem, n)
+    os.chdir("/")
+    sys.stdout.close()
 
 
 @fg.fuzz(n=SIZES)

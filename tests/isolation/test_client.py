@@ -1,10 +1,13 @@
 """Workers that die, and their client, which does not."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target
 from fp4guard.fuzzing.profiles import PROFILES
 from fp4guard.fuzzing.setting import Setting
+from fp4guard.interrupts import heard, interruptible
 from fp4guard.isolation import IsolatedExaminer
 from fp4guard.isolation.client import HarnessError
 
@@ -87,6 +91,55 @@ def test_worker_killed_from_outside_costs_one_case(examiner):
     assert run(examiner, "adds", 6).findings == ()
 
 
+def test_death_is_seen_and_no_process_left_where_the_target_has_forked(examiner):
+    """The fork has the worker's connection too, and keeps it open."""
+    (finding,) = run(examiner, "leaves_a_process", 17).findings
+    assert "ended itself, exit status 4" in finding.headline
+    (number,) = re.findall(r"\[left (\d+)\]", dict(finding.rows)["output"])
+    for _ in range(100):
+        if not _runs(number):
+            break
+        time.sleep(0.05)
+    assert not _runs(number)
+
+
+def test_what_is_raised_and_is_no_finding_is_told(examiner):
+    (finding,) = run(examiner, "interrupts_itself", 5).findings
+    assert "ended itself, exit status 70" in finding.headline
+    assert "KeyboardInterrupt: by itself" in dict(finding.rows)["output"]
+
+
+def test_next_case_has_the_folder_that_the_client_is_in(examiner, tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).with_name("targets.py"), tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    one = load_target("mine.py::changes_what_is_the_process_s")
+    assert examiner.examine(one, Case({"n": 5}), None, None).findings == ()
+    assert examiner.examine(one, Case({"n": 5}), None, None).findings == ()
+
+
+def test_modules_of_the_folder_at_hand_are_not_mistaken_for_python_s(tmp_path, monkeypatch):
+    (tmp_path / "socket.py").write_text("raise ImportError('this is not what Python has')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
+        assert run(examiner, "adds", 5).findings == ()
+
+
+def test_interrupted_case_is_not_waited_for():
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
+        run(examiner, "hangs", 5)
+        with interruptible():
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            with pytest.raises(KeyboardInterrupt):
+                run(examiner, "hangs", 7)
+            heard()
+        worker = examiner._worker.number
+        began = time.monotonic()
+        examiner.close()
+        assert time.monotonic() - began < 3
+        assert not _runs(worker)
+
+
 @pytest.mark.parametrize("name", ENDS)
 def test_search_survives_and_shrinks_the_death(name):
     """200 cases, of which one in ten ends its worker: all are tried, and the smallest that does is told."""
@@ -121,7 +174,7 @@ def test_nothing_is_left_behind():
     assert not any(Path(f"/proc/{number}").exists() for number in processes)
 
 
-def test_workers_do_not_outlive_a_client_that_is_killed(tmp_path):
+def test_nothing_outlives_a_client_that_is_killed(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal
         from fp4guard.fuzzing.case import Case
@@ -132,7 +185,7 @@ def test_workers_do_not_outlive_a_client_that_is_killed(tmp_path):
         examiner = IsolatedExaminer(Setting(isolated=True))
         adds = load_target({str(Path(__file__).with_name("targets.py"))!r} + "::adds")
         examiner.examine(adds, Case({{"n": 5}}), None, None)
-        print("processes", examiner._server.pid, examiner._worker.number, flush=True)
+        print("left", examiner._server.pid, examiner._worker.number, examiner._folder.name, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     # To a file: a pipe would stay open as long as the processes that this is about.
@@ -140,12 +193,13 @@ def test_workers_do_not_outlive_a_client_that_is_killed(tmp_path):
     with output.open("w") as file:
         status = subprocess.run([sys.executable, "-c", script], stdout=file, stderr=file, timeout=120, check=False)
     assert status.returncode == -signal.SIGKILL, output.read_text()
-    numbers = output.read_text().split("processes ")[1].split()
+    *numbers, folder = output.read_text().split("left ")[1].split()[:3]
     for _ in range(400):
-        if not any(_runs(number) for number in numbers[:2]):
+        if not any(map(_runs, numbers)):
             break
         time.sleep(0.05)
-    assert not any(_runs(number) for number in numbers[:2])
+    assert not any(map(_runs, numbers))
+    assert not Path(folder).exists()
 
 
 def _runs(number):
