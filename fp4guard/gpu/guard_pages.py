@@ -22,6 +22,7 @@ ENDS = ("behind", "before")
 SLACK = 16
 
 _DEVICE, _PINNED, _READ_WRITE = 1, 1, 3
+_OUT_OF_MEMORY = 2
 
 
 class _Location(ctypes.Structure):
@@ -107,6 +108,8 @@ _size = ctypes.c_size_t
 
 def _call(name: str, *arguments: Any) -> None:
     status = getattr(_driver(), name)(*arguments)
+    if status == _OUT_OF_MEMORY:
+        raise torch.OutOfMemoryError(f"{name} of CUDA's driver: out of memory")
     if status:
         raise RuntimeError(f"{name} of CUDA's driver gave error {status}")
 

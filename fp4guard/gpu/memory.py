@@ -15,14 +15,13 @@ from ..memory import Layout, Poison, Region, Role
 from ..memory.layouts import CONTIGUOUS, span
 from ..memory.region import ALIGNMENT
 from .allocators import Allocator
-from .guards import CHUNK
 from .region import DeviceRegion, storage_order
 
 #: Red zones are at least this wide: a row of the widest tile of the kernels that are known.
 ZONE = 4096
 
-#: Offsets of the guard kernels are 32-bit.
-MOST_BYTES = 2**31 - CHUNK
+#: Offsets of the guard kernels are 32-bit, and guard pages round a size up by less than this.
+MOST_BYTES = 2**31 - (8 << 20)
 
 
 class DeviceMemory(CaseMemory):

@@ -8,6 +8,7 @@ from ..checks import Finding
 from ..errors import Fp4guardError
 from ..fuzzing.examine import Examine, Report, examine_alone
 from ..ttir import parse_arch
+from .client import HarnessError
 
 #: Kinds of findings that say what is wrong, and not where: whoever did it is the simulator's to name.
 _UNPLACED = ("crash", "hang", "assert-failed", "oob-write", "poison-dependent", "unwritten-output", "input-modified")
@@ -24,7 +25,7 @@ def attributed(report: Report, simulate: Examine) -> Report:
     try:
         arch = parse_arch(report.arch)
         seen = examine_alone(report.target, report.case, arch, report.defect, simulate).findings
-    except Fp4guardError as error:
+    except (Fp4guardError, HarnessError) as error:
         return _explained(report, f"cannot run the case: {error}", None)
     if not seen:
         return _explained(report, "disagrees: it finds nothing in this case", None)

@@ -10,6 +10,7 @@ from fp4guard.fuzzing.examine import Report, examine_case
 from fp4guard.fuzzing.loading import load_target, with_defect
 from fp4guard.fuzzing.setting import Setting
 from fp4guard.isolation.attribution import attributed
+from fp4guard.isolation.client import HarnessError
 
 GEMM = load_target("kernels.gemm_afp4wfp4::gemm_afp4wfp4")
 CASE = Case({"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"}, layout=5)
@@ -44,6 +45,14 @@ def test_simulator_that_cannot_run_the_case_says_why():
     ((label, text),) = finding.rows
     assert label == "sim"
     assert text.startswith("cannot run the case: ")
+
+
+def test_simulator_that_fails_costs_no_finding():
+    def fails(*case):
+        raise HarnessError("the worker's traceback")
+
+    (finding,) = attributed(report(GEMM, FAULT), fails).findings
+    assert finding.rows == (("sim", "cannot run the case: the worker's traceback"),)
 
 
 @pytest.mark.parametrize("findings", [(), (WRONG,)])
