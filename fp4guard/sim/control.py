@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from .elements import Array
 from .machine import Machine
 from .shared import Shared, merged, same
 from .trace import HangError
+
+if TYPE_CHECKING:
+    from .overflow import Carried
 
 Step = Callable[[Machine], None]
 Run = Callable[[Machine], None]
@@ -90,8 +93,9 @@ def for_step(
     body: Body,
     unsigned: bool,
     location: Location,
+    wide: Sequence[Carried] = (),
 ) -> Step:
-    """scf.for; programs may have different bounds."""
+    """scf.for; programs may have different bounds. `wide` are the exact values of what becomes an address."""
     induction, *carried = body.arguments
 
     def step(m: Machine) -> None:
@@ -110,6 +114,7 @@ def for_step(
         if most > MOST_TRIPS:
             raise HangError(location, f"a loop of {most} iterations", m.coordinates(m.active))
         values = [slots[i] for i in initial]
+        exact = [x.initial(m) for x in wide]
         saved = m.active
         for i in range(most):
             active = None if same else restrict(m, trips > i) if saved is None else saved & (trips > i)
@@ -117,12 +122,23 @@ def for_step(
             slots[induction] = (low + (stride * i).astype(low.dtype)).view(f"i{low.dtype.itemsize}")
             for slot, value in zip(carried, values):
                 slots[slot] = value
+            for x, known in zip(wide, exact):
+                slots[x.slot] = known
             body.run(m)
             passed = [slots[p] for p in body.passes]
-            values = passed if active is None else [merge(m, active, n, o) for n, o in zip(passed, values)]
+            exact_passed = [x.passed(m) for x in wide]
+            if active is not None:
+                exact_passed = [
+                    x.merged(m, active, new, old, (passed[x.place], values[x.place]))
+                    for x, new, old in zip(wide, exact_passed, exact)
+                ]
+                passed = [merge(m, active, n, o) for n, o in zip(passed, values)]
+            values, exact = passed, exact_passed
         m.active = saved
         for slot, value in zip(results, values):
             slots[slot] = value
+        for x, known in zip(wide, exact):
+            slots[x.result] = known
 
     return step
 

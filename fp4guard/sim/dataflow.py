@@ -90,11 +90,14 @@ class Dataflow:
                     return None
         return frozenset(roots)
 
-    def address_operations(self) -> set[Operation]:
-        """The integer operations whose results become part of an address."""
-        pointers = [op.operands[1] for op in self._function.operations if op.name == "tt.addptr"]
-        found = self._closure(pointers, lambda v: v.type.element.startswith("i") and v.type.element != "i1")
-        made = {self._made_by[value] for value in found if value in self._made_by}
+    def address_values(self) -> set[Value]:
+        """The integers that become part of an address."""
+        offsets = [op.operands[1] for op in self._function.operations if op.name == "tt.addptr"]
+        return self._closure(offsets, lambda v: v.type.element.startswith("i") and v.type.element != "i1")
+
+    def operations_of(self, values: Iterable[Value]) -> set[Operation]:
+        """The operations that compute, or pass on, some of the values."""
+        made = {self._made_by[value] for value in values if value in self._made_by}
         return {op for op in made if op.name in (*COMPUTES, *_PASSES)}
 
     def _closure(self, start: Iterable[Value], follow: Callable[[Value], bool]) -> set[Value]:

@@ -160,8 +160,10 @@ class _Lowering:
 
     def _for(self, op: Operation) -> Step:
         low, high, stride, *initial = (v.index for v in op.operands)
+        self._wide.enter(op)
         body = self._body(op.regions[0].block)
-        return control.for_step((low, high, stride), initial, _slots(op), body, "unsigned" in op.words, op.location)
+        wide, unsigned = self._wide.leave(op), "unsigned" in op.words
+        return control.for_step((low, high, stride), initial, _slots(op), body, unsigned, op.location, wide)
 
     def _execute(self, op: Operation) -> Step:
         return control.execute_step(self._body(op.regions[0].block), _slots(op))

@@ -32,6 +32,26 @@ class Bounds(NamedTuple):
     exact: Array | None = None
 
 
+class Carried(NamedTuple):
+    """An integer of an address that a loop carries, at `place` among all that it carries: its second slot in the body,
+    how to read that of its first value and of the next one, and the second slot of what comes out.
+    """
+
+    place: int
+    slot: int
+    initial: Callable[[Machine], Bounds]
+    passed: Callable[[Machine], Bounds]
+    result: int
+
+    def merged(self, m: Machine, mask: Array, new: Bounds, old: Bounds, values: tuple[Array, Array]) -> Bounds:
+        """`new` for the programs of the mask, `old` for the others; `values` are what was computed of both."""
+        low, high = _either(new, old)
+        if new.exact is None and old.exact is None:
+            return Bounds(low, high)
+        wide = [x.astype(np.int64) if b.exact is None else b.exact for b, x in zip((new, old), values)]
+        return Bounds(low, high, np.where(m.spread(mask, max(x.ndim for x in wide)), *wide))
+
+
 def _bounds_of(x: Array) -> Bounds:
     if x.size == 1:
         return Bounds(x.item(), x.item())
@@ -67,7 +87,8 @@ class WideArithmetic:
     """Hands out the second slots of one function, from `first_slot` on."""
 
     def __init__(self, flow: Dataflow, first_slot: int) -> None:
-        self._chain = flow.address_operations()
+        self._values = flow.address_values()
+        self._chain = flow.operations_of(self._values)
         self._slots: dict[Value, int] = {}
         self._next = first_slot
 
@@ -90,8 +111,7 @@ class WideArithmetic:
             self._slots[op.result] = self._slots[op.operands[0]]  # the exact values are the same
             return None
         reads = [self._reader(value) for value in op.operands]
-        out = self._slots[op.result] = self._next
-        self._next += 1
+        out = self._slot_for(op.result)
         if op.name == "arith.extui":
             return _extended(reads[0], op.operands[0].index, out)
         return _computed(op, function, reads, out)
@@ -111,6 +131,28 @@ class WideArithmetic:
             m.slots[out] = result
 
         return step
+
+    def enter(self, loop: Operation) -> None:
+        """A scf.for whose body is lowered next: what it carries of an address has a second slot in there."""
+        for argument in loop.regions[0].block.arguments[1:]:
+            if argument in self._values and argument.type.element != "i64":
+                self._slot_for(argument)
+
+    def leave(self, loop: Operation) -> tuple[Carried, ...]:
+        """The same loop, its body lowered: how what it carries goes from one iteration to the next, and out."""
+        block, found = loop.regions[0].block, []
+        passed = block.operations[-1].operands if block.operations else ()
+        carried = zip(block.arguments[1:], loop.operands[3:], passed, loop.results)
+        for place, (argument, initial, value, result) in enumerate(carried):
+            if argument in self._slots:
+                readers = self._reader(initial), self._reader(value)
+                found.append(Carried(place, self._slots[argument], *readers, self._slot_for(result)))
+        return tuple(found)
+
+    def _slot_for(self, value: Value) -> int:
+        slot = self._slots[value] = self._next
+        self._next += 1
+        return slot
 
     def _reader(self, value: Value) -> Callable[[Machine], Bounds]:
         slot, index = self._slots.get(value), value.index
@@ -151,9 +193,10 @@ def _computed(
     """The step of an operation that computes, selects or passes on."""
     bounds = _BOUNDS.get(op.name, _either)
     limits = np.iinfo(f"i{int(op.result.type.element[1:]) // 8}")
+    whole = limits.bits == 64
     sources = [(v.index, v.type.element == "i1") for v in op.operands]
     least, most = int(limits.min), int(limits.max)
-    if limits.bits == 64:  # then only what came from fewer bits can differ
+    if whole:  # then only what came from fewer bits can differ
         least, most = -1 << 200, 1 << 200
 
     def step(m: Machine) -> None:
@@ -167,7 +210,10 @@ def _computed(
             narrow = m.slots[index]
             operands.append(narrow if condition else narrow.astype(np.int64) if x.exact is None else x.exact)
         exact = function(*operands)
-        m.slots[out] = _bounds_of(exact)._replace(exact=exact)
+        found = _bounds_of(exact)
+        # Exact values that fit the type are what was computed, whatever wrapped on the way and back again.
+        fits = not whole and least <= found.low and found.high <= most
+        m.slots[out] = found if fits else found._replace(exact=exact)
 
     return step
 

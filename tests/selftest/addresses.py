@@ -35,7 +35,7 @@ def widen_beyond(x, out, count, BLOCK: tl.constexpr):
 # Overflow
 
 
-def striding(mem, kernel, rows=3):
+def striding(mem, kernel, rows=4):
     """A stride of 2^30 elements, of which the mask lets the first row pass."""
     x, out = mem.tensor("x", (16,), torch.float32), mem.output("out", (16,), torch.float32)
     kernel[(rows,)](x, out, 2**30, 16, BLOCK=16)
@@ -53,6 +53,47 @@ def stride_narrow(x, out, stride, n, BLOCK: tl.constexpr):
     place = tl.program_id(0) * stride + tl.arange(0, BLOCK)
     value = tl.load(x + place, mask=place < n)  # wrong: product beyond 32 bits
     tl.store(out + place, value, mask=(place < n) & (place >= 0))
+
+
+@triton.jit
+def walk_wide(x, out, stride, n, BLOCK: tl.constexpr):
+    """Each program goes another number of strides."""
+    place = tl.arange(0, BLOCK).to(tl.int64)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(tl.program_id(0) + 1):
+        total += tl.load(x + place, mask=place < n, other=0.0)
+        place += stride
+    tl.store(out + tl.arange(0, BLOCK), total, mask=tl.program_id(0) == 0)
+
+
+@triton.jit
+def walk_narrow(x, out, stride, n, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(tl.program_id(0) + 1):
+        total += tl.load(x + place, mask=place < n, other=0.0)  # wrong: sum that a loop carries beyond 32 bits
+        place += stride
+    tl.store(out + tl.arange(0, BLOCK), total, mask=tl.program_id(0) == 0)
+
+
+@triton.jit
+def leap_there_and_back(x, out, stride, n, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK).to(tl.int64)
+    for _ in range(n):
+        place += stride
+    for _ in range(n):
+        place -= stride
+    tl.store(out + place, tl.load(x + place))
+
+
+@triton.jit
+def leap(x, out, stride, n, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK)
+    for _ in range(3):
+        place += stride
+    place = tl.where(place < n, place, 0)
+    value = tl.load(x + place)  # wrong: sum that a loop leaves beyond 32 bits
+    tl.store(out + tl.arange(0, BLOCK), value, mask=place >= 0)
 
 
 def packing(mem, kernel, rows=300, columns=128):
@@ -137,6 +178,16 @@ def both_halves_beyond(x, low, high, n, BLOCK: tl.constexpr):
 PAIRS = [
     ("word across the end", widening, widen_beyond, widen, "oob-read", "x"),
     ("product beyond 32 bits", striding, stride_narrow, stride_wide, "int-overflow", "x"),
+    ("sum that a loop carries beyond 32 bits", striding, walk_narrow, walk_wide, "int-overflow", "x"),
+    (
+        "sum that a loop leaves beyond 32 bits",
+        striding,
+        leap,
+        leap_there_and_back,
+        "int-overflow",
+        "x",
+        "unwritten-output",
+    ),
     ("product beyond 16 bits", packing, pack_in_16_bits, pack, "int-overflow", "out", "unwritten-output"),
     ("tensor in a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
     ("second view of a base", halving, both_halves_beyond, both_halves, "oob-write", "out"),
