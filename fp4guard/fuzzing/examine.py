@@ -149,7 +149,7 @@ class _Examination:
         unexplained = {name: mask for name, mask in unstable.items() if not written_by_none(first, name, mask)}
         if random:
             findings += outputs.poison_dependent(second, random, "nondeterministic")
-        elif unexplained and not blamed:
+        elif unexplained and not blamed and not _overflowed(first, second):
             findings += outputs.poison_dependent(second, unexplained, "poison-dependent")
         return findings
 
@@ -242,6 +242,11 @@ class _Examination:
 def _sides(race: Incident) -> frozenset[Any]:
     """The two operations that race, whichever comes first."""
     return frozenset((race.site, race.against[0] if race.against is not None else None))
+
+
+def _overflowed(*records: Record) -> bool:
+    """Whether an access overflowed: it gave poison, and its finding accounts for what that led to."""
+    return any(record.trace.of_kind("int-overflow") for record in records)
 
 
 def _same(one: Record, other: Record) -> bool:

@@ -182,6 +182,8 @@ class IsolatedExaminer:
         return self._command(REAP + NUMBER.pack(worker.number))
 
     def _start(self) -> _Worker:
+        if self._server is not None and self._server.poll() is not None:
+            self.close()  # something has ended it; a search goes on with another
         if self._server is None:
             self._start_server()
         assert self._folder is not None

@@ -140,6 +140,20 @@ def test_interrupted_case_is_not_waited_for():
         assert not _runs(worker)
 
 
+def test_server_that_is_killed_is_replaced():
+    with IsolatedExaminer(Setting(isolated=True, timeout=5)) as examiner:
+        run(examiner, "adds", 5)
+        worker = examiner._worker.number
+        os.kill(examiner._server.pid, signal.SIGKILL)
+        examiner._server.wait()
+        while _runs(worker):
+            time.sleep(0.01)
+        # Its workers have gone with it: the case that is asked for next is lost, and says why.
+        with pytest.raises(HarnessError, match="the server of worker processes has ended"):
+            run(examiner, "adds", 5)
+        assert run(examiner, "adds", 5).findings == ()
+
+
 @pytest.mark.parametrize("name", ENDS)
 def test_search_survives_and_shrinks_the_death(name):
     """200 cases, of which one in ten ends its worker: all are tried, and the smallest that does is told."""

@@ -4,6 +4,8 @@ import torch
 import triton
 import triton.language as tl
 
+from fp4guard.memory import Layout
+
 
 def widening(mem, kernel, count=11):
     """Bytes, read four at a time."""
@@ -94,6 +96,34 @@ def leap(x, out, stride, n, BLOCK: tl.constexpr):
     place = tl.where(place < n, place, 0)
     value = tl.load(x + place)  # wrong: sum that a loop leaves beyond 32 bits
     tl.store(out + tl.arange(0, BLOCK), value, mask=place >= 0)
+
+
+def summing_rows(mem, kernel):
+    """Rows 2^30 elements apart, all of them read."""
+    x = mem.tensor("x", (4, 16), torch.float32, (Layout("far rows", reach=3 << 30),))
+    out = mem.output("out", (16,), torch.float32)
+    kernel[(1,)](x, out, x.stride(0), 4, BLOCK=16)
+    mem.expect(out, x.double().sum(0).float())
+
+
+@triton.jit
+def sum_rows(x, out, stride, rows, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK).to(tl.int64)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(rows):
+        total += tl.load(x + place)
+        place += stride
+    tl.store(out + tl.arange(0, BLOCK), total)
+
+
+@triton.jit
+def sum_rows_narrow(x, out, stride, rows, BLOCK: tl.constexpr):
+    place = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for _ in range(rows):
+        total += tl.load(x + place)  # wrong: rows beyond 32 bits
+        place += stride
+    tl.store(out + tl.arange(0, BLOCK), total)
 
 
 def packing(mem, kernel, rows=300, columns=128):
@@ -188,6 +218,7 @@ PAIRS = [
         "x",
         "unwritten-output",
     ),
+    ("rows beyond 32 bits", summing_rows, sum_rows_narrow, sum_rows, "int-overflow", "x"),
     ("product beyond 16 bits", packing, pack_in_16_bits, pack, "int-overflow", "out", "unwritten-output"),
     ("tensor in a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
     ("second view of a base", halving, both_halves_beyond, both_halves, "oob-write", "out"),
