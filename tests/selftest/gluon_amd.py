@@ -381,7 +381,7 @@ PAIRS = [
      "wrong-value"),
     ("buffer_load past the end", copying_rows, copy_chunk_unmasked, copy_chunk, "oob-read", "x"),
     ("buffer_load before the start", copying_rows, copy_chunk_from_before, copy_chunk, "oob-read", "x"),
-    ("buffer offset that wraps", repeating, repeat_by_wrapping, repeat, "int-overflow", "x", "poison-dependent"),
+    ("buffer offset that wraps", repeating, repeat_by_wrapping, repeat, "int-overflow", "x"),
     ("softmax over undefined lanes", normalizing, softmax_of_undefined, softmax, "undefined-lane", "x"),
     ("softmax over zeros", normalizing, softmax_of_zeros, softmax, "wrong-value", "out"),
     ("pages that the table does not have", gathering, gather_every_page, gather, "oob-read", "cache"),
@@ -391,7 +391,6 @@ PAIRS = [
     ("global_load_to_shared past the end", copying, copy_pointers_through_shared_unmasked, copy_through_shared,
      "oob-read", "x"),
     ("sum over what a copy left out", summing, add_up_undefined, add_up, "undefined-lane", "x"),
-    ("buffer offset of 2 GiB", copying_far_rows, copy_far_row_by_offsets, copy_far_row, "int-overflow", "x",
-     "poison-dependent"),
-    ("buffer offset before the base", turning, turn_from_the_end, turn, "int-overflow", "x", "poison-dependent"),
+    ("buffer offset of 2 GiB", copying_far_rows, copy_far_row_by_offsets, copy_far_row, "int-overflow", "x"),
+    ("buffer offset before the base", turning, turn_from_the_end, turn, "int-overflow", "x"),
 ]  # fmt: skip
