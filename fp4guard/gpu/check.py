@@ -84,8 +84,10 @@ def counterpart(tensor: torch.Tensor, region: Region, host: Memory) -> torch.Ten
 def note_written(first: Memory, second: Memory) -> None:
     """Give mirrors of two runs their shadow: an element that holds the poison of both was written in neither."""
     for one in first:
-        other = next((region for region in second if region.name == one.name), None)
-        if other is None or other.shape != one.shape or other.dtype != one.dtype:
+        if one.name not in second:
+            continue
+        other = second.named(one.name)
+        if other.shape != one.shape or other.dtype != one.dtype:
             continue
         fresh = one.holds(first.poison) & other.holds(second.poison)
         for region in (one, other):
