@@ -31,6 +31,7 @@ _DEFAULT_SECONDS = 60.0
 _DEFAULT_ARCH = "sm_90"
 _PROFILE_NAMES = ("dev", "pr", "nightly")
 _DEVICES = ("sim", "cuda", "hip", "auto")
+_GPU_TABLES = ("cost", "clean", "defects", "survival")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -403,17 +404,30 @@ def oracle(rounds: int, as_json: bool) -> int:
 
 
 @bench.command(name="gpu")
+@click.argument("tables", nargs=-1, type=click.Choice(_GPU_TABLES), metavar="[TABLE]...")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time [one for each CPU].")
+@click.option("--cases", type=click.IntRange(min=1), default=5000, show_default=True, help="Of the table `clean`.")
 @click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
-@click.option("--markdown", "as_text", flag_value="markdown", help="As a Markdown table on standard output.")
+@click.option("--markdown", "as_text", flag_value="markdown", help="As Markdown on standard output.")
 @_guarded
-def bench_gpu(as_text: str | None) -> int:
-    """Guarded cases on a GPU beside plain launches, and beside compute-sanitizer's memcheck."""
-    from .bench import gpu
-    from .console import Console
+def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, as_text: str | None) -> int:
+    """What guards cost on a GPU and what they see there, beside compute-sanitizer.
 
-    rows = Console(stderr=as_text is not None).bench_gpu(gpu.compare())
+    A TABLE is cost, clean, defects or survival; all of them without one.
+    """
+    from .bench.gpu.table import Scale, as_json, as_markdown, environment
+    from .bench.gpu.tables import TABLES
+    from .console import Console
+    from .gpu.device import current_gpu
+
+    current_gpu()  # or it is refused before anything is run
+    console = Console(stderr=as_text is not None)
+    scale = Scale(jobs or os.cpu_count() or 1, cases)
+    chosen = [TABLES[name] for name in tables or _GPU_TABLES]
+    measured = {table.name: console.table(table, table.measure(scale)) for table in chosen}
     if as_text is not None:
-        click.echo(_as_text(gpu.as_json(rows)) if as_text == "json" else gpu.as_markdown(rows), nl=False)
+        shown = as_json(measured, environment()) if as_text == "json" else None
+        click.echo(as_markdown(chosen, measured, environment()) if shown is None else _as_text(shown), nl=False)
     return CLEAN
 
 

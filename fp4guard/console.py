@@ -19,15 +19,13 @@ from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
     from .bench.gluon import Measured as GluonMeasured
-    from .bench.gpu import Measured as GpuMeasured
+    from .bench.gpu.table import Table
     from .bench.oracle import Measured as OracleMeasured
     from .bench.sim import Measured
     from .session import Session
 
 #: Columns of `fp4guard bench sim` and of `bench gluon`.
 _BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"
-#: Columns of `fp4guard bench gpu`; milliseconds of the device, and memcheck's slowdown.
-_BENCH_GPU = "{:<24}{:>10}{:>12}{:>10}{:>8}{:>11}"
 #: Columns of `fp4guard bench oracle`.
 _BENCH_ORACLE = "{:<26}{:<16}{:>10}{:>10}{:>8}"
 
@@ -168,15 +166,15 @@ class Console:
             done.append(row)
         return done
 
-    def bench_gpu(self, rows: Iterator[GpuMeasured]) -> list[GpuMeasured]:
-        """`fp4guard bench gpu`, a line a row as they come; gives the rows."""
-        self._out.print(_BENCH_GPU.format("kernel", "plain", "2 guarded", "guards", "ratio", "memcheck"), style="bold")
+    def table(self, table: Table, rows: Iterator[Any]) -> list[Any]:
+        """A table of `fp4guard bench gpu`, a row as it comes; gives the rows."""
+        self._out.print(f"{table.title}: {' | '.join(table.columns)}", style="bold")
         done = []
         for row in rows:
-            slower = "-" if row.memcheck_ms is None else f"{row.memcheck_ms / row.launch_ms:.1f}"
-            times = (f"{row.plain_ms:.3f}", f"{row.kernels_ms:.3f}", f"{row.guards_ms:.3f}", f"{row.ratio:.2f}", slower)
-            self._out.print(_BENCH_GPU.format(row.kernel, *times))
+            self._out.print(" | ".join(row.cells()))
             done.append(row)
+        if summary := table.summary(done):
+            self._out.print(summary)
         return done
 
     def row(self, row: DefectRow | ControlRow) -> None:

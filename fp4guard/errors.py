@@ -21,13 +21,18 @@ class _Place(Protocol):
 
 
 class UnsupportedError(Fp4guardError):
-    """A kernel uses something that the simulator does not execute: refused by name, never guessed."""
+    """A kernel uses something that the simulator does not execute, or a target what a device has no room for: refused
+    by name, never guessed.
+    """
 
     def __init__(self, what: str, location: _Place | None = None, detail: str = "") -> None:
         self.what, self.detail = what, detail
         self.location = location
         where = f"\n  at {location}   {location.source}" if location is not None else ""
-        super().__init__(f"not supported by the simulator: {what}{where}" + (f"\n  {detail}" if detail else ""))
+        super().__init__(f"not supported by fp4guard: {what}{where}" + (f"\n  {detail}" if detail else ""))
+
+    def __reduce__(self) -> tuple[type[UnsupportedError], tuple[str, _Place | None, str]]:
+        return type(self), (self.what, self.location, self.detail)
 
 
 class DefectError(Fp4guardError):

@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
         from .isolation.pinning import pin
 
-        pin(config.workerinput["workerid"], device)
+        pin(int(config.workerinput["workerid"].removeprefix("gw")), device)
 
 
 @pytest.hookimpl(optionalhook=True)

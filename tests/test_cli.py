@@ -128,11 +128,11 @@ def test_every_target_of_a_file_is_fuzzed_whatever_becomes_of_another(fp4guard, 
     assert "fuzzing 3 targets on the simulator, no time limit\n" in result.stdout
     assert "plain.py::clean: 40 cases\n" in result.stdout
     assert "Crash: AssertionError" in result.stdout
-    assert "fp4guard: not supported by the simulator: tt.nothing\n" in result.stderr
+    assert "fp4guard: not supported by fp4guard: tt.nothing\n" in result.stderr
     assert "Traceback" not in result.output
     assert [path.name.split("-")[0] for path in (folder / "elsewhere").iterdir()] == ["broken"]
     errors = [search["error"] for search in json.loads((folder / "s.json").read_text())["targets"]]
-    assert errors == [None, None, "not supported by the simulator: tt.nothing"]
+    assert errors == [None, None, "not supported by fp4guard: tt.nothing"]
 
 
 def test_failure_of_the_harness_is_no_finding(fp4guard, folder):

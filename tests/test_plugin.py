@@ -285,7 +285,7 @@ def test_unsupported_operation_fails_the_test_with_its_name(pytester, write):
     """)
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*not supported by the simulator: tt.nothing*"])
+    result.stdout.fnmatch_lines(["*not supported by fp4guard: tt.nothing*"])
     assert not (pytester.path / "repro").exists()
 
 

@@ -109,7 +109,7 @@ STATUSES = [
     ("pass", 0, "fixed: nothing found in m=3 regime=exact layout=0 seed=0"),
     ("raise ValueError('no')", 1, "Crash: ValueError: no"),
     (UNWRITTEN, 2, "fails differently: recorded was crash"),
-    ("raise fg.UnsupportedError('tt.nothing')", 125, "not supported by the simulator: tt.nothing"),
+    ("raise fg.UnsupportedError('tt.nothing')", 125, "not supported by fp4guard: tt.nothing"),
 ]
 MORE_STATUSES = [
     ("from hypothesis import assume; assume(m > 3)", 125, "assumes that there is no such case: m=3"),

@@ -72,6 +72,8 @@ class Options:
     `few`: a round draws from so many values of each list and layouts, the next from others. A GPU's compiler takes as
     long for a specialisation as its cases take, so they have to be met again; sizes, whose divisibility counts too,
     vary as ever.
+
+    `turn` is the number of the first round: searches with the same seed that begin with other rounds try other cases.
     """
 
     profile: Profile
@@ -81,6 +83,7 @@ class Options:
     shrink: bool = True
     examine: Examine = examine_case
     few: int | None = None
+    turn: int = 0
 
 
 def few_on(setting: Setting) -> int | None:
@@ -120,7 +123,7 @@ class Searcher:
         return self.search
 
     def _rounds(self) -> Iterator[int]:
-        number = 0
+        number = self._options.turn
         while not self._spent:
             before = self.search.cases
             yield number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from triton.compiler import CompilationError
 
 from .. import included
 from ..checks import KINDS, Finding, Record, error_class, outputs
+from ..checks.answered import Answered, answers_of
 from ..checks.coverage import Coverage
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
@@ -55,7 +56,8 @@ class Report:
     """What one case showed, the worst finding first.
 
     `runs` counts how often the target was called; `coverage` says what the loads and stores of its kernels were seen to
-    do, in the simulator. `setting` and `arch` say where it ran, and what was compiled for.
+    do, in the simulator. `setting` and `arch` say where it ran, and what was compiled for. `answered` is what the case
+    left where it has to: of a case without findings, to be compared with another device's.
     """
 
     target: Target
@@ -66,6 +68,7 @@ class Report:
     defect: str | None = None
     coverage: Coverage = field(default_factory=Coverage, compare=False)
     setting: Setting = SIMULATED
+    answered: Mapping[str, Answered] = field(default_factory=dict, compare=False)
 
     def raise_first(self) -> None:
         """Raise the first finding, as its kind's exception; the message tells all of them."""
@@ -95,9 +98,15 @@ def examine_alone(
 
 def examine_case(target: Target, case: Case, arch: Arch | None, defect: str | None = None) -> Report:
     """Run one case in the simulator, and every check; hypothesis.assume is let through."""
-    # Tiles are small: threads of the BLAS cost far more than they save, the more so beside other processes.
-    with _thread_pools().limit(limits=1, user_api="blas"), patched():
+    with one_thread(), patched():
         return _Examination(target, case, target.arch_for(arch), defect).report()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """For products of tiles, which are small: threads of the BLAS cost far more than they save, the more so beside
+    other processes.
+    """
+    return _thread_pools().limit(limits=1, user_api="blas")
 
 
 @lru_cache
@@ -123,11 +132,14 @@ class _Examination:
         self._cache: dict[str, Any] = {}
         self._runs = 0
         self._coverage = Coverage()
+        self._answered: Mapping[str, Answered] = {}
 
     def report(self) -> Report:
-        findings = sorted(self._findings(), key=lambda finding: list(KINDS).index(finding.kind))
-        found = tuple(findings)
-        return Report(self._target, self._case, self._arch.name, found, self._runs, self._defect, self._coverage)
+        found = tuple(sorted(self._findings(), key=lambda finding: list(KINDS).index(finding.kind)))
+        return Report(
+            self._target, self._case, self._arch.name, found, self._runs, self._defect, self._coverage,
+            answered=self._answered,
+        )  # fmt: skip
 
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
@@ -151,6 +163,8 @@ class _Examination:
             findings += outputs.poison_dependent(second, random, "nondeterministic")
         elif unexplained and not blamed and not _overflowed(first, second):
             findings += outputs.poison_dependent(second, unexplained, "poison-dependent")
+        if not findings:
+            self._answered = answers_of(second)
         return findings
 
     def _run(self, poison: Poison, backwards: bool = False) -> Record:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..memory import ADDRESSABLE, Memory, Poison, Region, Role
-from .guards import CHUNK, COUNTS, check_kernel
+from ..memory import ADDRESSABLE, Memory, Region, Role
+from .guards import CHUNK, COUNTS, WARPS, check_kernel
 from .memory import DeviceMemory
-from .region import DeviceRegion, pattern
+from .region import DeviceRegion
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,14 @@ def compare(first: DeviceMemory, second: DeviceMemory, device: torch.device) -> 
     # Whatever the target answers for counts as an output, whoever allocated it.
     answered = {second.region_of(tensor, name).name for name, (tensor, _) in second.expectations.items()}
     rows = torch.tensor([one.row(other, one.name in answered) for one, other in zip(*ours)], dtype=torch.int64)
-    patterns = torch.from_numpy(_patterns(ours[0], (first.poison, second.poison)))
     counts = torch.zeros((len(rows), len(COUNTS)), dtype=torch.int32, device=device)
     chunks = -(-max(len(region.storage) for region in ours[0]) // CHUNK)
-    check_kernel[(chunks, len(rows))](rows.to(device), patterns.to(device), counts, CHUNK=CHUNK)
+    check_kernel[(chunks, len(rows))](rows.to(device), counts, CHUNK=CHUNK, num_warps=WARPS)
     return Verdict(counts.cpu().numpy())
 
 
 def _on_device(memory: DeviceMemory) -> list[DeviceRegion]:
     return [region for region in memory if isinstance(region, DeviceRegion) and len(region.storage)]
-
-
-def _patterns(regions: Sequence[DeviceRegion], poisons: Sequence[Poison]) -> np.ndarray[Any, Any]:
-    """uint8 [regions, runs, PERIOD]."""
-    return np.stack([[pattern(poison, region.dtype) for poison in poisons] for region in regions])
 
 
 def mirror(memory: DeviceMemory, names: set[str] | None = None) -> Memory:

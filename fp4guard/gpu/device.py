@@ -49,10 +49,11 @@ def current_gpu() -> Gpu:
 
 def count() -> int:
     """GPUs that this process may use; starts none of them."""
-    return torch.cuda.device_count() if _there() else 0
+    # Not is_available(), which starts the driver: it would read CUDA_VISIBLE_DEVICES, and no pinning come after it.
+    return torch.cuda.device_count()
 
 
 def _there() -> str | None:
-    if not torch.cuda.is_available():
+    if not count():
         return None
     return "hip" if torch.version.hip else "cuda"

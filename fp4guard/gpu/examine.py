@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,11 +13,12 @@ from hypothesis.errors import UnsatisfiedAssumption
 from triton.runtime.jit import JITFunction
 
 from ..checks import KINDS, Finding, Record, outputs
+from ..checks.answered import Answered, answers_of
 from ..checks.coverage import Coverage
 from ..checks.record import check_tensor, differing
 from ..errors import Fp4guardError, UsageError
 from ..fuzzing.case import Case
-from ..fuzzing.examine import Report, failure, is_ours, seeded, written_by_none
+from ..fuzzing.examine import Report, failure, is_ours, one_thread, seeded, written_by_none
 from ..fuzzing.target import Target
 from ..memory import ALL_ONES, ORDINARY, GuardAllocations, Memory, Poison
 from ..sim import Trace
@@ -48,20 +49,21 @@ def examine_on_gpu(
         raise UsageError(f"device: it is {gpu.arch}, and {target.name} is written for {target.arch.name}")
     placements = [_pages(gpu.device, end) for end in ENDS] if guard_pages else [_arenas(gpu.device)]
     findings: list[Finding] = []
+    answers: Mapping[str, Answered] = {}
     runs, usable = 0, True
-    with _LAUNCHES.installed():
+    with one_thread(), _LAUNCHES.installed():
         token = _announce.set(announce)
         try:
             for allocators in placements:
                 examination = Examination(target, case, gpu.device, allocators)
                 findings = examination.findings()
-                runs, usable = runs + examination.runs, examination.usable
+                runs, usable, answers = runs + examination.runs, examination.usable, examination.answered
                 if findings:
                     break
         finally:
             _announce.reset(token)
     found = tuple(sorted(findings, key=lambda finding: list(KINDS).index(finding.kind)))
-    return Report(target, case, gpu.arch, found, runs, defect, Coverage()), usable
+    return Report(target, case, gpu.arch, found, runs, defect, Coverage(), answered=answers), usable
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Run:
 class Examination:
     """The checks of one case on one device; `usable` turns False when the device's context is lost to a fault.
 
-    `cache` keeps the data of the case, for other examinations of it.
+    `cache` keeps the data of the case, for other examinations of it. `answered` is what a case without findings left.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Examination:
         self._target, self._case, self._device, self._allocators = target, case, device, allocators
         self._cache: dict[str, Any] = {} if cache is None else cache
         self.runs, self.usable = 0, True
+        self.answered: Mapping[str, Answered] = {}
 
     def findings(self) -> list[Finding]:
         """Everything that is wrong with the case."""
@@ -148,7 +151,11 @@ class Examination:
         host = mirror(second.memory, names)
         for region in host:
             region.seal()
-        return outputs.wrong_values(_record(second, host, dict(second.memory.expectations)), {})
+        record = _record(second, host, dict(second.memory.expectations))
+        wrong = outputs.wrong_values(record, {})
+        if not wrong:
+            self.answered = answers_of(record)
+        return wrong
 
     def _all(self, first: Run, second: Run, verdict: Verdict) -> list[Finding]:
         records = self._records(first, second)
@@ -171,6 +178,8 @@ class Examination:
             findings += outputs.poison_dependent(other, random, "nondeterministic")
         elif unexplained:
             findings += outputs.poison_dependent(other, unexplained, "poison-dependent")
+        if not findings:
+            self.answered = answers_of(other)
         return findings
 
     def _records(self, first: Run, second: Run) -> tuple[Record, Record]:
@@ -208,7 +217,7 @@ class DeviceError(Exception):
     """The device has failed; `finding` says how."""
 
     #: The kind of finding by what the device says, the first that fits.
-    KINDS = (("device-side assert", "assert-failed"), ("", "crash"))
+    KINDS = (("device-side assert triggered", "assert-failed"), ("", "crash"))
 
     def __init__(self, message: str) -> None:
         lines = [line for line in message.splitlines() if line.strip()] or ["the device says nothing"]

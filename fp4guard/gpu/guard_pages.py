@@ -62,7 +62,7 @@ class GuardPages:
 
     def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
         granule = _granularity(self.device.index)
-        size = max(-(-inside // granule), 1) * granule
+        size = _class(max(-(-inside // granule), 1)) * granule
         free = self._free.setdefault(size, [])
         storage = free.pop() if free else _map(self.device, size, granule)
         self._taken.append(storage)
@@ -73,6 +73,11 @@ class GuardPages:
         for storage in self._taken:
             self._free[len(storage)].append(storage)
         self._taken.clear()
+
+
+def _class(granules: int) -> int:
+    """Few sizes, so that few mappings are ever made: a power of two, up to a gigabyte."""
+    return granules if granules > 512 else 1 << (granules - 1).bit_length()
 
 
 def _map(device: torch.device, size: int, granule: int) -> torch.Tensor:

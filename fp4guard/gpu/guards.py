@@ -8,25 +8,37 @@ Offsets are 32-bit: a region is smaller than 2 GiB.
 
 from __future__ import annotations
 
+import math
+
 import triton
 import triton.language as tl
 
-#: Bytes of pattern per region and run: whole periods of every poison.
+#: Bytes that a program looks at.
+CHUNK = 8192
+#: Whole periods of every poison.
 PERIOD = 280
+#: Bytes of poison in a row: a chunk's, from any place of a period on.
+PATTERN = PERIOD + CHUNK
 #: Dimensions of a region in storage order, neighbours without a gap merged.
 DIMENSIONS = 4
-#: Bytes that a program looks at.
-CHUNK = 4096
 
 #: Columns of a region's row, in order. Strides are in bytes, the largest first; addresses are those of the device.
+#: `dense` is how many bytes from the base on are elements, without a gap, where all of these are aligned; else 0.
 COLUMNS = (
-    "first", "second", "size", "base", "item", "role", "first_values", "second_values",
-    *(f"size{d}" for d in range(DIMENSIONS)), *(f"stride{d}" for d in range(DIMENSIONS)),
+    "first", "second", "size", "base", "item", "role", "first_values", "second_values", "first_pattern",
+    "second_pattern", "dense", *(f"size{d}" for d in range(DIMENSIONS)), *(f"stride{d}" for d in range(DIMENSIONS)),
 )  # fmt: skip
 #: The column `role`: whose bytes are only watched outside the elements, must not change, must not differ.
 SCRATCH, INPUT, OUTPUT = 0, 1, 2
 #: What is counted for a region, in bytes.
 COUNTS = ("first_guard", "second_guard", "first_input", "second_input", "differing")
+
+#: What `dense` promises of the base, and the device's allocators of every buffer: so many bytes are moved at once.
+ALIGNED = 16
+#: Where a chunk's poison begins in the pattern.
+_STEP = math.gcd(CHUNK, PERIOD)
+#: Warps of a program, for both kernels.
+WARPS = 8
 
 _COLUMNS = tl.constexpr(len(COLUMNS))
 _COUNTS = tl.constexpr(len(COUNTS))
@@ -35,6 +47,21 @@ _DIMENSIONS = tl.constexpr(DIMENSIONS)
 _SIZES = tl.constexpr(COLUMNS.index("size0"))
 _INPUT = tl.constexpr(INPUT)
 _OUTPUT = tl.constexpr(OUTPUT)
+_ALIGNED = tl.constexpr(ALIGNED)
+_POISON_ALIGNED = tl.constexpr(_STEP)
+
+
+@triton.jit
+def _bytes(column, offset):
+    """Bytes by their offset from the address that a column has."""
+    return tl.load(column).to(tl.pointer_type(tl.uint8)) + offset
+
+
+@triton.jit
+def _wide(column, offset, ALIGNED: tl.constexpr = _ALIGNED):
+    """The same, where every so many of them lie in a row that is aligned so."""
+    place = tl.load(column).to(tl.pointer_type(tl.uint8)) + offset  # here: a call's result would lose the promise
+    return tl.max_contiguous(tl.multiple_of(place, ALIGNED), ALIGNED)
 
 
 @triton.jit
@@ -56,50 +83,68 @@ def _place(row, offset):
 
 
 @triton.jit
-def fill_kernel(row, pattern, CHUNK: tl.constexpr):
-    """Give a region what it holds before the target runs: the values of an input, and poison everywhere else.
-
-    `row` int64 [COLUMNS], `pattern` uint8 [PERIOD]; what they say of the first run is what counts. Grid: chunks.
-    """
-    offset = tl.program_id(0) * CHUNK + tl.arange(0, CHUNK)
-    exists = offset < tl.load(row + 2).to(tl.int32)
-    poison = tl.load(pattern + offset % _PERIOD)
-    inside, byte = _place(row, offset)
-    held = exists & inside & (tl.load(row + 5) == _INPUT)
-    values = tl.load(row + 6).to(tl.pointer_type(tl.uint8))
-    value = tl.load(values + byte, mask=held, other=0)
-    storage = tl.load(row).to(tl.pointer_type(tl.uint8))
-    tl.store(storage + offset, tl.where(held, value, poison), mask=exists)
+def _solid(row, start, CHUNK: tl.constexpr):
+    """Whether a chunk lies among elements without a gap: no byte of it has to be looked for."""
+    base = tl.load(row + 3).to(tl.int32)
+    return (start >= base) & (start + CHUNK <= base + tl.load(row + 10).to(tl.int32))
 
 
 @triton.jit
-def check_kernel(rows, patterns, counts, CHUNK: tl.constexpr):
+def fill_kernel(row, CHUNK: tl.constexpr):
+    """Give a region what it holds before the target runs: the values of an input, and poison everywhere else.
+
+    `row` int64 [COLUMNS]; what it says of the first run is what counts. Grid: chunks.
+    """
+    start = tl.program_id(0) * CHUNK
+    offset = start + tl.arange(0, CHUNK)
+    poison = _wide(row + 8, start % _PERIOD + tl.arange(0, CHUNK), _POISON_ALIGNED)
+    if _solid(row, start, CHUNK):
+        if tl.load(row + 5) == _INPUT:
+            tl.store(_wide(row, offset), tl.load(_wide(row + 6, offset - tl.load(row + 3).to(tl.int32))))
+        else:
+            tl.store(_wide(row, offset), tl.load(poison))
+    else:
+        exists = offset < tl.load(row + 2).to(tl.int32)
+        inside, byte = _place(row, offset)
+        held = exists & inside & (tl.load(row + 5) == _INPUT)
+        value = tl.load(_bytes(row + 6, byte), mask=held, other=0)
+        tl.store(_bytes(row, offset), tl.where(held, value, tl.load(poison)), mask=exists)
+
+
+@triton.jit
+def check_kernel(rows, counts, CHUNK: tl.constexpr):
     """Count, for every region, the guard bytes and the bytes of inputs that changed in either run, and the bytes of
     outputs that differ between the two.
 
-    `counts` int32 [regions, COUNTS], zeros at first. Grid: (chunks of the largest region, regions).
+    `rows` int64 [regions, COLUMNS], `counts` int32 [regions, COUNTS], zeros at first. Grid: (chunks of the largest
+    region, regions).
     """
     region = tl.program_id(1)
     row = rows + region * _COLUMNS
+    count = counts + region * _COUNTS
     size = tl.load(row + 2).to(tl.int32)
+    role = tl.load(row + 5)
     start = tl.program_id(0) * CHUNK
-    if start < size:
-        offset = start + tl.arange(0, CHUNK)
+    offset = start + tl.arange(0, CHUNK)
+    if _solid(row, start, CHUNK):
+        if role == _INPUT:
+            byte = offset - tl.load(row + 3).to(tl.int32)
+            _count(count + 2, tl.load(_wide(row, offset)) != tl.load(_wide(row + 6, byte)))
+            _count(count + 3, tl.load(_wide(row + 1, offset)) != tl.load(_wide(row + 7, byte)))
+        elif role == _OUTPUT:
+            _count(count + 4, tl.load(_wide(row, offset)) != tl.load(_wide(row + 1, offset)))
+    elif start < size:
         exists = offset < size
-        first = tl.load(tl.load(row).to(tl.pointer_type(tl.uint8)) + offset, mask=exists, other=0)
-        second = tl.load(tl.load(row + 1).to(tl.pointer_type(tl.uint8)) + offset, mask=exists, other=0)
-        pattern = patterns + region * 2 * _PERIOD + offset % _PERIOD
+        first = tl.load(_bytes(row, offset), mask=exists, other=0)
+        second = tl.load(_bytes(row + 1, offset), mask=exists, other=0)
         inside, byte = _place(row, offset)
         guard = exists & ~inside
-        count = counts + region * _COUNTS
-        _count(count, guard & (first != tl.load(pattern)))
-        _count(count + 1, guard & (second != tl.load(pattern + _PERIOD)))
-        role = tl.load(row + 5)
+        place = start % _PERIOD + tl.arange(0, CHUNK)
+        _count(count, guard & (first != tl.load(_wide(row + 8, place, _POISON_ALIGNED))))
+        _count(count + 1, guard & (second != tl.load(_wide(row + 9, place, _POISON_ALIGNED))))
         held = exists & inside & (role == _INPUT)
-        values = tl.load(row + 6).to(tl.pointer_type(tl.uint8))
-        _count(count + 2, held & (first != tl.load(values + byte, mask=held, other=0)))
-        values = tl.load(row + 7).to(tl.pointer_type(tl.uint8))
-        _count(count + 3, held & (second != tl.load(values + byte, mask=held, other=0)))
+        _count(count + 2, held & (first != tl.load(_bytes(row + 6, byte), mask=held, other=0)))
+        _count(count + 3, held & (second != tl.load(_bytes(row + 7, byte), mask=held, other=0)))
         _count(count + 4, exists & inside & (role == _OUTPUT) & (first != second))
 
 

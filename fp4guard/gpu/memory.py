@@ -15,7 +15,7 @@ from ..memory import Layout, Poison, Region, Role
 from ..memory.layouts import CONTIGUOUS, span
 from ..memory.region import ALIGNMENT
 from .allocators import Allocator
-from .region import DeviceRegion, storage_order
+from .region import DeviceRegion, pattern, storage_order
 
 #: Red zones are at least this wide: a row of the widest tile of the kernels that are known.
 ZONE = 4096
@@ -63,7 +63,9 @@ class DeviceMemory(CaseMemory):
             with _disable_current_modes():
                 storage = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole)
             count = whole.nbytes() // tensor.element_size()
-            region = self.add(DeviceRegion(name, Role.FOREIGN, storage, tensor.dtype, (count,), (1,), 0))
+            foreign = DeviceRegion(name, Role.FOREIGN, storage, tensor.dtype, (count,), (1,), 0)
+            foreign.held = self._pattern(tensor.dtype)
+            region = self.add(foreign)
             region.keep = tensor  # the addresses must not be given to another tensor while the region is known
         return region
 
@@ -86,9 +88,18 @@ class DeviceMemory(CaseMemory):
         with _disable_current_modes():
             storage, base = self._allocator.take(inside, zone)
             region = self.region(name, role, storage, dtype, shape, strides, base + offset * size)
-            region.given = given
+            region.given, region.held = given, self._pattern(dtype)
             region.fill(self.poison)
         return self.add(region)
+
+    def _pattern(self, dtype: torch.dtype) -> torch.Tensor:
+        """The run's poison, on the device; made anew for every case, for a kernel may write anywhere."""
+        known = self._cache.setdefault("poison on the device", {})
+        key = self.poison.pattern, dtype
+        if key not in known:
+            with _disable_current_modes():
+                known[key] = torch.from_numpy(pattern(self.poison, dtype)).to(self._allocator.device)
+        return known[key]  # type: ignore[no-any-return]
 
     def _uploaded(self, values: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
         """The bytes of values in storage order, on the device; sent once a case where the host has them."""

@@ -20,7 +20,17 @@ class _PlainRegion(DeviceRegion):
             self.tensor.copy_(torch.from_numpy(self.bits().copy()).view(self.dtype).reshape(self.shape))
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
-        """What was undefined has a value here: any will do."""
+        """Elements (bool [*shape]) that nothing is ever written to: the others move to memory as torch gives it."""
+        held = self._integers()
+        self.buffer = torch.empty_like(self.buffer)
+        keep = torch.from_numpy(~mask).to(self.buffer.device)
+        self._integers()[keep] = held[keep]
+
+    def _integers(self) -> torch.Tensor:
+        """The elements' bits: not all types can be indexed."""
+        return self.tensor.view(
+            (torch.uint8, torch.int16, torch.int32, torch.int64)[self.dtype.itemsize.bit_length() - 1]
+        )
 
 
 class PlainMemory(DeviceMemory):

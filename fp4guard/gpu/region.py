@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..errors import UnsupportedError
 from ..memory import Poison, Region, Role
-from .guards import CHUNK, COLUMNS, DIMENSIONS, INPUT, OUTPUT, PERIOD, SCRATCH, fill_kernel
+from .guards import ALIGNED, CHUNK, COLUMNS, DIMENSIONS, INPUT, OUTPUT, PATTERN, SCRATCH, WARPS, fill_kernel
 
 _ROLES = {Role.INPUT: INPUT, Role.OUTPUT: OUTPUT, Role.SCRATCH: SCRATCH, Role.FOREIGN: OUTPUT}
 
@@ -23,9 +23,10 @@ class DeviceRegion(Region):
     """As `Region`, but its bytes are `buffer`, torch.uint8 [n] on the device, and there is no shadow.
 
     `given` uint8 [n] holds the bytes of an input's elements in the order of their storage; None for other roles.
+    `held` uint8 [PATTERN] is what its guards hold.
     """
 
-    __slots__ = ("buffer", "given")
+    __slots__ = ("buffer", "given", "held")
 
     def __init__(
         self, name: str, role: Role, buffer: torch.Tensor, dtype: torch.dtype, shape: tuple[int, ...],
@@ -35,6 +36,7 @@ class DeviceRegion(Region):
         super().__init__(name, role, storage, dtype, shape, strides, base)
         self.buffer = buffer
         self.given: torch.Tensor | None = None
+        self.held: torch.Tensor | None = None
 
     def _cast_shadow(self) -> None:
         """There is none."""
@@ -54,10 +56,10 @@ class DeviceRegion(Region):
 
     def fill(self, poison: Poison) -> None:
         """Give the storage what it holds before the target runs; the device does it in its own time."""
-        device = self.buffer.device
-        row = torch.tensor(self.row(self), dtype=torch.int64).to(device, non_blocking=True)
-        held = torch.from_numpy(pattern(poison, self.dtype)).to(device, non_blocking=True)
-        fill_kernel[(-(-len(self.buffer) // CHUNK),)](row, held, CHUNK=CHUNK)
+        row = torch.tensor(self.row(self), dtype=torch.int64)
+        fill_kernel[(-(-len(self.buffer) // CHUNK),)](
+            row.to(self.buffer.device, non_blocking=True), CHUNK=CHUNK, num_warps=WARPS
+        )
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
         """Elements of an input (bool [*shape]) become poison, and are held to it as the others are to their values."""
@@ -85,9 +87,10 @@ class DeviceRegion(Region):
 
         `answered`: the target says what it has to hold, whatever its role.
         """
-        sizes, strides = _merged(self.shape, self.strides, self.dtype.itemsize)
+        sizes, steps = _merged(self.shape, self.strides, self.dtype.itemsize)
         values = [0 if r.given is None else r.given.data_ptr() for r in (self, other)]
         addresses = [r.address for r in (self, other)]
+        aligned = all(place % ALIGNED == 0 for place in (*addresses, self.base, *values))
         row = [
             *addresses,
             len(self.buffer),
@@ -95,9 +98,11 @@ class DeviceRegion(Region):
             self.dtype.itemsize,
             OUTPUT if answered and self.role is Role.SCRATCH else _ROLES[self.role],
             *values,
+            *(0 if r.held is None else r.held.data_ptr() for r in (self, other)),
+            sizes[0] * steps[0] if steps == [self.dtype.itemsize] and aligned else 0,
         ]
         missing = DIMENSIONS - len(sizes)
-        row += [*[1] * missing, *sizes, *[_FAR] * missing, *strides]
+        row += [*[1] * missing, *sizes, *[_FAR] * missing, *steps]
         assert len(row) == len(COLUMNS)
         return row
 
@@ -115,8 +120,8 @@ class DeviceRegion(Region):
 
 
 def pattern(poison: Poison, dtype: torch.dtype) -> np.ndarray[Any, Any]:
-    """uint8 [PERIOD]: poison for elements of a type, to be repeated from the start of the storage."""
-    held = np.empty(PERIOD, np.uint8)
+    """uint8 [PATTERN]: poison for elements of a type, from the start of the storage on."""
+    held = np.empty(PATTERN, np.uint8)
     poison.fill(held, dtype)
     return held
 

@@ -98,7 +98,9 @@ class IsolatedExaminer:
             evidence = _tail(worker.output), read_journal(worker.journal)
             findings = tuple(with_output(finding, *evidence) for finding in findings)
             self._end(worker)
-        return Report(target, case, answer.arch, findings, answer.runs, defect, answer.coverage, self.setting)
+        return Report(
+            target, case, answer.arch, findings, answer.runs, defect, answer.coverage, self.setting, answer.answered
+        )
 
     @property
     def arch(self) -> str:

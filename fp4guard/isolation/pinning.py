@@ -1,9 +1,8 @@
-"""One GPU for each worker of pytest-xdist: chosen before CUDA starts, of those that the caller may use."""
+"""One GPU for each of several processes: chosen before CUDA starts, of those that the caller may use."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import MutableMapping
 
 from ..gpu.device import count
@@ -12,15 +11,12 @@ from ..gpu.device import count
 _VARIABLES = {"cuda": ("CUDA_VISIBLE_DEVICES",), "hip": ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")}
 
 
-def pin(worker: str, device: str, environment: MutableMapping[str, str] = os.environ) -> str | None:
-    """Leave worker `gw<n>` the n-th of the visible GPUs, or, of fewer, the n-th counted around; which one.
+def pin(worker: int, device: str, environment: MutableMapping[str, str] = os.environ) -> str | None:
+    """Leave the n-th worker the n-th of the visible GPUs, or, of fewer, the n-th counted around; which one.
 
-    None, and nothing is changed, where there is none, or for what is no worker of xdist.
+    None, and nothing is changed, where there is none.
     """
-    number = re.fullmatch(r"gw(\d+)", worker)
-    names = _VARIABLES.get(device)
-    if number is None or names is None:
-        return None
+    names = _VARIABLES[device]
     name = next((name for name in names if name in environment), names[0])
     if name in environment:
         visible = [entry.strip() for entry in environment[name].split(",") if entry.strip()]
@@ -28,5 +24,5 @@ def pin(worker: str, device: str, environment: MutableMapping[str, str] = os.env
         visible = [str(i) for i in range(count())]
     if not visible:
         return None
-    environment[name] = chosen = visible[int(number[1]) % len(visible)]
+    environment[name] = chosen = visible[worker % len(visible)]
     return chosen

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..checks import Finding
+from ..checks.answered import Answered
 from ..checks.coverage import Coverage
 from ..fuzzing.case import Case
 from ..fuzzing.loading import spec_of
@@ -61,6 +63,7 @@ class Examined:
     findings: tuple[Finding, ...]
     runs: int
     coverage: Coverage
+    answered: Mapping[str, Answered]
     last: bool = False
 
 

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
 
 from ..errors import Fp4guardError, UnsupportedError
-from ..fuzzing.examine import examine_case
+from ..fuzzing.examine import Report, examine_case
 from ..fuzzing.loading import load_target, with_defect
 from ..fuzzing.target import Target
 from ..gpu.device import current_gpu
@@ -77,13 +77,17 @@ def _told(answer: Callable[[], Examined | str]) -> Answer:
 
 def _simulated(target: Target, request: Request, journal: Journal) -> Examined:
     report = examine_case(target, request.case, request.wanted, request.defect)
-    return Examined(report.arch, report.findings, report.runs, report.coverage)
+    return _examined(report)
 
 
 def _on_gpu(target: Target, request: Request, journal: Journal) -> Examined:
     setting = request.setting
     report, usable = examine_on_gpu(target, request.case, request.defect, setting.guard_pages, journal.launch)
-    return Examined(report.arch, report.findings, report.runs, report.coverage, last=not usable)
+    return _examined(report, last=not usable)
+
+
+def _examined(report: Report, last: bool = False) -> Examined:
+    return Examined(report.arch, report.findings, report.runs, report.coverage, report.answered, last)
 
 
 _DEVICES: dict[str, Callable[[Target, Request, Journal], Examined]] = {

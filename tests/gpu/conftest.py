@@ -23,7 +23,7 @@ def simulated_device(monkeypatch):
 
     def known_fill(region, poison):
         with _disable_current_modes():
-            for tensor in (region.buffer, region.given):
+            for tensor in (region.buffer, region.given, region.held):
                 if tensor is not None and tensor.numel():
                     memory.region_of(tensor, "device memory")
             fill(region, poison)

@@ -41,7 +41,7 @@ ENDINGS = {
     "exits": ("run(double)\nsys.exit(7)", 3, "the script failed: its exit status is 7"),
     "exits with a text": ("sys.exit('no more')", 3, "the script failed: its exit status is 1"),
     "exits well": ("run(double)\nsys.exit(0)", 0, "nothing found in 1 launch"),
-    "unsupported": ("torch.cuda.CUDAGraph()", 2, "not supported by the simulator: torch.cuda.CUDAGraph"),
+    "unsupported": ("torch.cuda.CUDAGraph()", 2, "not supported by fp4guard: torch.cuda.CUDAGraph"),
 }
 
 

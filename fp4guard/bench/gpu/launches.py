@@ -9,18 +9,16 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from .. import oracle
-from ..fuzzing.loading import load_target
-from ..fuzzing.target import Target
+from ... import oracle
+from ...fuzzing.target import Target
 
 
 class _AskedError(Exception):
     """The target has asked the oracle: its launches are done."""
 
 
-def launches_of(spec: str) -> Target:
-    """The target that a spec names, up to its first question to the oracle; to be called within `unanswered`."""
-    target = load_target(spec)
+def launches_of(target: Target) -> Target:
+    """A target up to its first question to the oracle; to be called within `unanswered`."""
 
     def function(mem: Any, **arguments: Any) -> None:
         with suppress(_AskedError):

@@ -1,4 +1,4 @@
-"""`python -m fp4guard.bench.plain PLACE`: launches of one case without guards, timed; alone, or below another tool."""
+"""`python -m fp4guard.bench.gpu.plain PLACE`: launches of a case without guards, timed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from triton.runtime.jit import JITFunction
 
-from ..fuzzing.case import Case
-from ..gpu.device import current_gpu
-from ..gpu.plain import PlainMemory
-from ..sim.hooks import Hooks
-from .gpu_cases import CASES
+from ...fuzzing.case import Case
+from ...fuzzing.loading import load_target
+from ...gpu.device import current_gpu
+from ...gpu.plain import PlainMemory
+from ...sim.hooks import Hooks
+from .cost_cases import CASES
 from .launches import launches_of, unanswered
 
 #: Runs that are timed, behind one that compiles.
@@ -26,7 +27,7 @@ _RUNS = 10
 def launch_times(spec: str, arguments: dict[str, Any]) -> list[float]:
     """Milliseconds of wall time from launch to end, the launches of a run of the target added up, for each run."""
     device = current_gpu().device
-    target = launches_of(spec)
+    target = launches_of(load_target(spec))
     case = Case({name: arguments[name] for name in target.recipes})
     cache: dict[str, Any] = {}
     spent: list[float] = []

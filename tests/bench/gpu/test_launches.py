@@ -3,8 +3,8 @@
 import pytest
 
 from fp4guard import oracle
-from fp4guard.bench.gpu_cases import CASES
-from fp4guard.bench.launches import launches_of, unanswered
+from fp4guard.bench.gpu.cost_cases import CASES
+from fp4guard.bench.gpu.launches import launches_of, unanswered
 from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target
 from fp4guard.fuzzing.memory import CaseMemory
@@ -24,7 +24,7 @@ def test_target_launches_as_often_as_with_its_answers(spec, arguments):
         arguments = {name: SMALL.get(name, value) for name, value in arguments.items()}
     arguments = {name: arguments[name] for name in load_target(spec).recipes}
     counts = []
-    for target, answers in ((load_target(spec), True), (launches_of(spec), False)):
+    for target, answers in ((load_target(spec), True), (launches_of(load_target(spec)), False)):
         memory = CaseMemory(Case(arguments), ORDINARY, {})
         simulator = Simulator(memory, parse_arch("sm_90"))
         with GuardAllocations(memory), simulator.intercepting():

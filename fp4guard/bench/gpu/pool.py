@@ -1,0 +1,31 @@
+"""Work spread over processes, which share the visible GPUs out among themselves."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from ...isolation.pinning import pin
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
+    """The results of a module's function, as they come. What it raises is raised here, and ends the rest."""
+    context = multiprocessing.get_context("spawn")  # what has started CUDA cannot be forked
+    places = context.SimpleQueue()
+    jobs = max(min(jobs, len(items)), 1)
+    for place in range(jobs):
+        places.put(place)
+    with context.Pool(jobs, _begin, (places,)) as pool:  # whose end terminates its processes
+        yield from pool.imap_unordered(work, items, chunksize=1)
+
+
+def _begin(places: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the caller to act upon
+    pin(places.get(), "cuda")
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that this one starts: together they have every CPU busy

@@ -1,0 +1,74 @@
+"""A table of `fp4guard bench gpu`: its rows, and how they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is run: `jobs` processes at a time, about so many `cases` in a table of cases, over all targets."""
+
+    jobs: int
+    cases: int
+
+
+class Row(Protocol):
+    """A dataclass of plain values, which are its JSON."""
+
+    def cells(self) -> Sequence[str]:
+        """What stands below the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`measure` gives the rows as they come; `summary` is told below them; `legend` says what the columns mean."""
+
+    name: str
+    title: str
+    legend: str
+    columns: tuple[str, ...]
+    measure: Callable[[Scale], Iterator[Any]]
+    summary: Callable[[Sequence[Any]], str] = lambda rows: ""
+
+    def markdown(self, rows: Sequence[Row]) -> str:
+        """Title, legend, rows and summary; numbers stand to the right."""
+        cells = [row.cells() for row in rows]
+        lines = [f"## {self.title}", "", self.legend, ""]
+        lines.append(f"| {' | '.join(self.columns)} |")
+        numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(self.columns))]
+        lines.append(f"|{'|'.join('--:' if right else '---' for right in numeric)}|")
+        lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells]
+        summary = self.summary(rows)
+        return "\n".join([*lines, *(["", summary] if summary else [])]) + "\n"
+
+
+def environment() -> dict[str, str]:
+    """What was measured on, when, and with which versions."""
+    return {
+        "device": torch.cuda.get_device_name(),
+        "date": str(date.today()),
+        "cuda": str(torch.version.cuda),
+        **{name: version(name) for name in ("fp4guard", "triton", "torch")},
+    }
+
+
+def as_markdown(tables: Sequence[Table], measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) -> str:
+    """The tables, below what they were measured on."""
+    where = ", ".join(f"{name} {value}" for name, value in device.items())
+    return "\n".join([f"{where[0].upper()}{where[1:]}.\n", *(table.markdown(measured[table.name]) for table in tables)])
+
+
+def as_json(measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) -> dict[str, Any]:
+    """{"gpu": {"device", "date", versions, tables: [rows]}}."""
+    return {"gpu": {**device, **{name: [asdict(row) for row in rows] for name, rows in measured.items()}}}
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell.removesuffix(" x").replace(".", "", 1).replace(",", "").isdigit()
