@@ -419,16 +419,26 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, as_text: str 
     from .bench.gpu.tables import TABLES
     from .console import Console
     from .gpu.device import current_gpu
+    from .interrupts import heard, interruptible
 
     current_gpu()  # or it is refused before anything is run
     console = Console(stderr=as_text is not None)
     scale = Scale(jobs or os.cpu_count() or 1, cases)
     chosen = [TABLES[name] for name in tables or _GPU_TABLES]
-    measured = {table.name: console.table(table, table.measure(scale)) for table in chosen}
+    rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
+    interrupted = False
+    with interruptible():
+        try:
+            for table in chosen:
+                console.table(table, table.measure(scale), rows[table.name])
+        except KeyboardInterrupt:  # what was measured is told all the same
+            interrupted = True
+            heard()
+    measured = {table.name: table.together(rows[table.name]) for table in chosen}
     if as_text is not None:
         shown = as_json(measured, environment()) if as_text == "json" else None
         click.echo(as_markdown(chosen, measured, environment()) if shown is None else _as_text(shown), nl=False)
-    return CLEAN
+    return INTERRUPTED if interrupted else CLEAN
 
 
 def _tell(error: Exception) -> None:

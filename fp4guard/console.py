@@ -166,16 +166,19 @@ class Console:
             done.append(row)
         return done
 
-    def table(self, table: Table, rows: Iterator[Any]) -> list[Any]:
-        """A table of `fp4guard bench gpu`, a row as it comes; gives the rows."""
+    def table(self, table: Table, rows: Iterator[Any], done: list[Any]) -> None:
+        """A table of `fp4guard bench gpu`, a row as it comes; they are added to those that are done."""
         self._out.print(f"{table.title}: {' | '.join(table.columns)}", style="bold")
-        done = []
         for row in rows:
             self._out.print(" | ".join(row.cells()))
             done.append(row)
-        if summary := table.summary(done):
+        together = table.together(done)
+        if len(together) < len(done):
+            self._out.print("in all", style="bold")
+            for row in together:
+                self._out.print(" | ".join(row.cells()))
+        if summary := table.summary(together):
             self._out.print(summary)
-        return done
 
     def row(self, row: DefectRow | ControlRow) -> None:
         """One line as a defect or control is done."""

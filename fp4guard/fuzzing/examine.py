@@ -6,7 +6,7 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -102,11 +102,13 @@ def examine_case(target: Target, case: Case, arch: Arch | None, defect: str | No
         return _Examination(target, case, target.arch_for(arch), defect).report()
 
 
-def one_thread() -> AbstractContextManager[object]:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """For products of tiles, which are small: threads of the BLAS cost far more than they save, the more so beside
     other processes.
     """
-    return _thread_pools().limit(limits=1, user_api="blas")
+    with _thread_pools().limit(limits=1, user_api="blas"):
+        yield
 
 
 @lru_cache

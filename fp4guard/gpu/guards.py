@@ -15,6 +15,8 @@ import triton.language as tl
 
 #: Bytes that a program looks at.
 CHUNK = 8192
+#: The same where every byte has to be looked for, which takes more registers.
+PIECE = 1024
 #: Whole periods of every poison.
 PERIOD = 280
 #: Bytes of poison in a row: a chunk's, from any place of a period on.
@@ -44,11 +46,13 @@ _COLUMNS = tl.constexpr(len(COLUMNS))
 _COUNTS = tl.constexpr(len(COUNTS))
 _PERIOD = tl.constexpr(PERIOD)
 _DIMENSIONS = tl.constexpr(DIMENSIONS)
-_SIZES = tl.constexpr(COLUMNS.index("size0"))
+_FIRST, _SECOND, _SIZE, _BASE, _ITEM, _ROLE, *_OTHERS = map(tl.constexpr, range(len(COLUMNS)))
+_FIRST_VALUES, _SECOND_VALUES, _FIRST_PATTERN, _SECOND_PATTERN, _DENSE, _SIZES, *_ = _OTHERS
 _INPUT = tl.constexpr(INPUT)
 _OUTPUT = tl.constexpr(OUTPUT)
 _ALIGNED = tl.constexpr(ALIGNED)
 _POISON_ALIGNED = tl.constexpr(_STEP)
+_PIECE = tl.constexpr(PIECE)
 
 
 @triton.jit
@@ -67,8 +71,8 @@ def _wide(column, offset, ALIGNED: tl.constexpr = _ALIGNED):
 @triton.jit
 def _place(row, offset):
     """Of bytes by their offset: whether they are an element's, and which byte of the values in storage order."""
-    rest = offset - tl.load(row + 3).to(tl.int32)
-    item = tl.load(row + 4).to(tl.int32)
+    rest = offset - tl.load(row + _BASE).to(tl.int32)
+    item = tl.load(row + _ITEM).to(tl.int32)
     inside = rest >= 0
     rest = tl.where(inside, rest, 0)
     linear = tl.zeros_like(rest)
@@ -85,8 +89,8 @@ def _place(row, offset):
 @triton.jit
 def _solid(row, start, CHUNK: tl.constexpr):
     """Whether a chunk lies among elements without a gap: no byte of it has to be looked for."""
-    base = tl.load(row + 3).to(tl.int32)
-    return (start >= base) & (start + CHUNK <= base + tl.load(row + 10).to(tl.int32))
+    base = tl.load(row + _BASE).to(tl.int32)
+    return (start >= base) & (start + CHUNK <= base + tl.load(row + _DENSE).to(tl.int32))
 
 
 @triton.jit
@@ -96,19 +100,25 @@ def fill_kernel(row, CHUNK: tl.constexpr):
     `row` int64 [COLUMNS]; what it says of the first run is what counts. Grid: chunks.
     """
     start = tl.program_id(0) * CHUNK
-    offset = start + tl.arange(0, CHUNK)
-    poison = _wide(row + 8, start % _PERIOD + tl.arange(0, CHUNK), _POISON_ALIGNED)
+    base = tl.load(row + _BASE).to(tl.int32)
+    is_input = tl.load(row + _ROLE) == _INPUT
     if _solid(row, start, CHUNK):
-        if tl.load(row + 5) == _INPUT:
-            tl.store(_wide(row, offset), tl.load(_wide(row + 6, offset - tl.load(row + 3).to(tl.int32))))
+        offset = start + tl.arange(0, CHUNK)
+        if is_input:
+            tl.store(_wide(row + _FIRST, offset), tl.load(_wide(row + _FIRST_VALUES, offset - base)))
         else:
-            tl.store(_wide(row, offset), tl.load(poison))
+            poison = start % _PERIOD + tl.arange(0, CHUNK)
+            tl.store(_wide(row + _FIRST, offset), tl.load(_wide(row + _FIRST_PATTERN, poison, _POISON_ALIGNED)))
     else:
-        exists = offset < tl.load(row + 2).to(tl.int32)
-        inside, byte = _place(row, offset)
-        held = exists & inside & (tl.load(row + 5) == _INPUT)
-        value = tl.load(_bytes(row + 6, byte), mask=held, other=0)
-        tl.store(_bytes(row, offset), tl.where(held, value, tl.load(poison)), mask=exists)
+        size = tl.load(row + _SIZE).to(tl.int32)
+        for piece in range(start, min(start + CHUNK, size), _PIECE):
+            offset = piece + tl.arange(0, _PIECE)
+            exists = offset < size
+            inside, byte = _place(row, offset)
+            held = exists & inside & is_input
+            value = tl.load(_bytes(row + _FIRST_VALUES, byte), mask=held, other=0)
+            poison = tl.load(_bytes(row + _FIRST_PATTERN, offset % _PERIOD))
+            tl.store(_bytes(row + _FIRST, offset), tl.where(held, value, poison), mask=exists)
 
 
 @triton.jit
@@ -122,30 +132,32 @@ def check_kernel(rows, counts, CHUNK: tl.constexpr):
     region = tl.program_id(1)
     row = rows + region * _COLUMNS
     count = counts + region * _COUNTS
-    size = tl.load(row + 2).to(tl.int32)
-    role = tl.load(row + 5)
+    size = tl.load(row + _SIZE).to(tl.int32)
+    role = tl.load(row + _ROLE)
     start = tl.program_id(0) * CHUNK
-    offset = start + tl.arange(0, CHUNK)
     if _solid(row, start, CHUNK):
+        offset = start + tl.arange(0, CHUNK)
         if role == _INPUT:
-            byte = offset - tl.load(row + 3).to(tl.int32)
-            _count(count + 2, tl.load(_wide(row, offset)) != tl.load(_wide(row + 6, byte)))
-            _count(count + 3, tl.load(_wide(row + 1, offset)) != tl.load(_wide(row + 7, byte)))
+            byte = offset - tl.load(row + _BASE).to(tl.int32)
+            _count(count + 2, tl.load(_wide(row + _FIRST, offset)) != tl.load(_wide(row + _FIRST_VALUES, byte)))
+            _count(count + 3, tl.load(_wide(row + _SECOND, offset)) != tl.load(_wide(row + _SECOND_VALUES, byte)))
         elif role == _OUTPUT:
-            _count(count + 4, tl.load(_wide(row, offset)) != tl.load(_wide(row + 1, offset)))
-    elif start < size:
-        exists = offset < size
-        first = tl.load(_bytes(row, offset), mask=exists, other=0)
-        second = tl.load(_bytes(row + 1, offset), mask=exists, other=0)
-        inside, byte = _place(row, offset)
-        guard = exists & ~inside
-        place = start % _PERIOD + tl.arange(0, CHUNK)
-        _count(count, guard & (first != tl.load(_wide(row + 8, place, _POISON_ALIGNED))))
-        _count(count + 1, guard & (second != tl.load(_wide(row + 9, place, _POISON_ALIGNED))))
-        held = exists & inside & (role == _INPUT)
-        _count(count + 2, held & (first != tl.load(_bytes(row + 6, byte), mask=held, other=0)))
-        _count(count + 3, held & (second != tl.load(_bytes(row + 7, byte), mask=held, other=0)))
-        _count(count + 4, exists & inside & (role == _OUTPUT) & (first != second))
+            _count(count + 4, tl.load(_wide(row + _FIRST, offset)) != tl.load(_wide(row + _SECOND, offset)))
+    else:
+        for piece in range(start, min(start + CHUNK, size), _PIECE):
+            offset = piece + tl.arange(0, _PIECE)
+            exists = offset < size
+            first = tl.load(_bytes(row + _FIRST, offset), mask=exists, other=0)
+            second = tl.load(_bytes(row + _SECOND, offset), mask=exists, other=0)
+            inside, byte = _place(row, offset)
+            guard = exists & ~inside
+            place = offset % _PERIOD
+            _count(count, guard & (first != tl.load(_bytes(row + _FIRST_PATTERN, place))))
+            _count(count + 1, guard & (second != tl.load(_bytes(row + _SECOND_PATTERN, place))))
+            held = exists & inside & (role == _INPUT)
+            _count(count + 2, held & (first != tl.load(_bytes(row + _FIRST_VALUES, byte), mask=held, other=0)))
+            _count(count + 3, held & (second != tl.load(_bytes(row + _SECOND_VALUES, byte), mask=held, other=0)))
+            _count(count + 4, exists & inside & (role == _OUTPUT) & (first != second))
 
 
 @triton.jit

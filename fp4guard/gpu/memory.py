@@ -17,8 +17,9 @@ from ..memory.region import ALIGNMENT
 from .allocators import Allocator
 from .region import DeviceRegion, pattern, storage_order
 
-#: Red zones are at least this wide: a row of the widest tile of the kernels that are known.
-ZONE = 4096
+#: Red zones are as wide as a row of the tensor, but at least and at most so: a row of the widest tile that is known
+#: is shorter than the one, and a tensor of one dimension would have three times its size.
+ZONE, WIDEST_ZONE = 4096, 1 << 16
 
 #: Offsets of the guard kernels are 32-bit, and guard pages round a size up by less than this.
 MOST_BYTES = 2**31 - (8 << 20)
@@ -82,7 +83,7 @@ class DeviceMemory(CaseMemory):
         size = dtype.itemsize
         inside = (span(shape, strides) + offset) * size
         row = shape[-1] * size if shape else 0
-        zone = max(ZONE, -(-row // ALIGNMENT) * ALIGNMENT)
+        zone = min(max(ZONE, -(-row // ALIGNMENT) * ALIGNMENT), WIDEST_ZONE)
         if inside + 2 * zone > MOST_BYTES:
             raise UnsupportedError(f"a tensor of {inside} bytes (`{name}`) in guarded memory on a GPU")
         with _disable_current_modes():

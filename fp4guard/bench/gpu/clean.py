@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ...checks.answered import Answered
@@ -20,7 +21,7 @@ from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
 from ...ttir import Arch, parse_arch
 from .pool import spread
-from .table import Scale, Table
+from .table import Scale, Table, by_target
 
 #: Where the cases run.
 _GPU = Setting("cuda")
@@ -37,7 +38,7 @@ class Measured:
     others are `bounded`: in `within` are the cases in which the simulator left other bits there, within the bounds.
     What a target computes from such a tensor differs too, and counts as neither: its right answer is another one.
 
-    `rate` is cases a second of one process, compilation included.
+    `seconds` are those of one process, compilation included.
     """
 
     target: str
@@ -47,96 +48,83 @@ class Measured:
     unlike: tuple[str, ...]
     bounded: int
     within: int
-    rate: float
+    seconds: float
 
     def cells(self) -> tuple[str, ...]:
         """One of each column."""
         numbers = (self.cases, len(self.findings), self.certified, len(self.unlike), self.bounded, self.within)
-        return (self.target, *(str(number) for number in numbers), f"{self.rate:.1f}")
+        return (self.target, *(str(number) for number in numbers), f"{self.cases / self.seconds:.1f}")
 
 
-@dataclass
-class _Part:
-    """A process's share of a target's cases."""
-
-    target: str
-    counts: Counter[str]
-    findings: list[str]
-    unlike: list[str]
-    seconds: float = 0.0
-
-
-def _try_some(work: tuple[str, int, int]) -> _Part:
+def _try_some(work: tuple[str, int, int]) -> Measured:
     """So many cases of a target, of its n-th round."""
     spec, turn, cases = work
-    part = _Part(spec, Counter(), [], [])
+    counts, findings, unlike = Counter[str](), list[str](), list[str]()
+    seconds = 0.0
     with IsolatedExaminer(_GPU) as examiner:
         _ = examiner.arch  # started: what is measured are cases
 
         def examine(target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
+            nonlocal seconds
             began = time.perf_counter()
             report = examiner.examine(target, case, None, defect)
-            part.seconds += time.perf_counter() - began
-            part.counts["cases"] += 1
+            seconds += time.perf_counter() - began
+            counts["cases"] += 1
             if report.findings:
-                part.findings.append(f"{case!r}: {report.findings[0].message}")
+                findings.append(f"{case!r}: {report.findings[0].message}")
                 return replace(report, findings=())  # the others are tried all the same
             simulated = examine_case(target, case, parse_arch(report.arch))
             if simulated.findings:
-                part.findings.append(f"{case!r}, in the simulator: {simulated.findings[0].message}")
-            else:
-                _hold_against(part, case, report.answered, simulated.answered)
+                findings.append(f"{case!r}, in the simulator: {simulated.findings[0].message}")
+            elif differing := _compare(counts, report.answered, simulated.answered):
+                unlike.append(f"{case!r}: {differing}")
             return report
 
         profile = replace(PROFILES["dev"], keep=False)
         options = Options(profile, None, _SEED, None, False, examine, few_on(_GPU), turn)
-        search = Searcher(load_target(spec), options, Budget(cases=cases)).run()
-    assert search.cases == part.counts["cases"]
-    return part
+        try:
+            Searcher(load_target(spec), options, Budget(cases=cases)).run()
+        except Exception as error:  # of fp4guard's own: the other parts are none the worse
+            findings.append(f"{type(error).__name__}: {error}")
+    return Measured(
+        spec.removeprefix("kernels."), counts["cases"], tuple(findings), counts["certified"], tuple(unlike),
+        counts["bounded"], counts["within"], seconds,
+    )  # fmt: skip
 
 
-def _hold_against(part: _Part, case: Case, here: Mapping[str, Answered], there: Mapping[str, Answered]) -> None:
+def _compare(counts: Counter[str], here: Mapping[str, Answered], there: Mapping[str, Answered]) -> str | None:
+    """Count what was compared with the simulator's; which tensor has certified elements that are not as there."""
     if len(here) != len(there):
-        part.unlike.append(f"{case!r}: outputs {', '.join(here)} here, {', '.join(there)} in the simulator")
-        return
-    part.counts["certified"] += sum(one.certified for one in here.values())
-    part.counts["bounded"] += sum(one.bounded for one in here.values())
+        return f"outputs {', '.join(here)} here, {', '.join(there)} in the simulator"
+    counts["certified"] += sum(one.certified for one in here.values())
+    counts["bounded"] += sum(one.bounded for one in here.values())
     # In the order of `mem.expect`, which is that of the computation; names say where a tensor lies, and may differ.
     for name, one, other in zip(here, here.values(), there.values(), strict=True):
         if (one.certified, one.certified_bits) != (other.certified, other.certified_bits):
-            part.unlike.append(f"{case!r}: {name}")
-            return
+            return name
         if one.bounded_bits != other.bounded_bits:
-            part.counts["within"] += 1
-            return
+            counts["within"] += 1
+            break
+    return None
 
 
 def _measure(scale: Scale) -> Iterator[Measured]:
     arch = gpu_arch(_GPU)
     targets = [spec_of(t) for t in included_targets() if t.arch is None or t.arch.name == arch]
     each = -(-scale.cases // len(targets))
-    # The targets in turn, so that slow ones are not all left for the end.
     turns = [(turn, min(each - done, _AT_A_TIME)) for turn, done in enumerate(range(0, each, _AT_A_TIME))]
-    work = [(spec, turn, cases) for turn, cases in turns for spec in targets]
-    parts: dict[str, list[_Part]] = {spec: [] for spec in targets}
-    for part in spread(_try_some, work, scale.jobs):
-        parts[part.target].append(part)
-        if len(parts[part.target]) == len(turns):
-            yield _together(part.target, parts[part.target])
+    yield from spread(_try_some, [(spec, turn, cases) for turn, cases in turns for spec in targets], scale.jobs)
 
 
-def _together(spec: str, parts: Sequence[_Part]) -> Measured:
-    counts = sum((part.counts for part in parts), Counter[str]())
-    return Measured(
-        spec.removeprefix("kernels."),
-        counts["cases"],
-        tuple(text for part in parts for text in part.findings),
-        counts["certified"],
-        tuple(text for part in parts for text in part.unlike),
-        counts["bounded"],
-        counts["within"],
-        counts["cases"] / sum(part.seconds for part in parts),
-    )
+def _merged(rows: Sequence[Measured]) -> Measured:
+    first, *others = rows
+    for row in others:
+        first = Measured(
+            row.target, first.cases + row.cases, first.findings + row.findings, first.certified + row.certified,
+            first.unlike + row.unlike, first.bounded + row.bounded, first.within + row.within,
+            first.seconds + row.seconds,
+        )  # fmt: skip
+    return first
 
 
 def _summary(rows: Sequence[Measured]) -> str:
@@ -159,5 +147,6 @@ TABLE = Table(
     "process's, compilation included.",
     ("target", "cases", "findings", "certified", "unlike", "bounded", "within", "cases/s"),
     _measure,
+    partial(by_target, merge=_merged),
     _summary,
 )

@@ -61,7 +61,8 @@ class Measured:
 def _measure(scale: Scale) -> Iterator[Measured]:
     """Every case, one after the other: whatever runs beside it would be measured too."""
     gpu = current_gpu()
-    for place, (spec, arguments) in enumerate(CASES):
+    alone, checked = _launches(PLAIN), _launches(MEMCHECK) if is_there() else [None] * len(CASES)
+    for (spec, arguments), plainly, below in zip(CASES, alone, checked, strict=True):
         target = load_target(spec)
         case = Case({name: arguments[name] for name in target.recipes})
         arenas, cache = (Arena(gpu.device), Arena(gpu.device)), dict[str, Any]()
@@ -75,7 +76,6 @@ def _measure(scale: Scale) -> Iterator[Measured]:
         if found := Examination(target, case, gpu.device, arenas, cache).findings():
             raise UsageError(f"{spec}: {found[0].message}: what is wrong is not measured")
         spent = (time.perf_counter() - began) * 1e3
-        alone, checked = _launches(place, PLAIN), _launches(place, MEMCHECK) if is_there() else None
         yield Measured(
             spec.split("::")[1],
             plain["kernels"],
@@ -84,9 +84,9 @@ def _measure(scale: Scale) -> Iterator[Measured]:
             (guarded["kernels"] + guarded["guards"]) / (2 * plain["kernels"]),
             guarded["transfers"],
             spent,
-            alone["launch_ms"],
-            None if checked is None else checked["launch_ms"],
-            alone["first_ms"],
+            plainly["launch_ms"],
+            None if below is None else below["launch_ms"],
+            plainly["first_ms"],
         )
 
 
@@ -142,10 +142,10 @@ def _sort(name: str, names: set[str]) -> str:
     return "transfers" if name.startswith(("Memcpy HtoD", "Memcpy DtoH")) else "guards"
 
 
-def _launches(place: int, tool: Tool) -> Mapping[str, float]:
-    """What `fp4guard.bench.gpu.plain` prints, below a tool."""
-    ended = run_below(tool, "fp4guard.bench.gpu.plain", str(place))
-    lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]
-    if not lines:
+def _launches(tool: Tool) -> list[dict[str, float]]:
+    """What `fp4guard.bench.gpu.plain` prints of each case, below a tool."""
+    ended = run_below(tool, "fp4guard.bench.gpu.plain")
+    lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    if len(lines) != len(CASES):
         raise UsageError(f"{tool.name} ended with status {ended.returncode}: {ended.stderr[-2000:]}")
-    return dict(json.loads(lines[-1]))
+    return lines

@@ -1,10 +1,9 @@
-"""`python -m fp4guard.bench.gpu.plain PLACE`: launches of a case without guards, timed."""
+"""`python -m fp4guard.bench.gpu.plain`: launches of every case of `cost_cases` without guards, timed."""
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,9 +50,10 @@ def launch_times(spec: str, arguments: dict[str, Any]) -> list[float]:
 
 
 def main() -> None:
-    """Print the time of the first run and the median of the others, as JSON."""
-    first, *others = launch_times(*CASES[int(sys.argv[1])])
-    print(json.dumps({"first_ms": first, "launch_ms": statistics.median(others)}))
+    """Print the time of the first run and the median of the others, a line of JSON for each case."""
+    for spec, arguments in CASES:
+        first, *others = launch_times(spec, arguments)
+        print(json.dumps({"first_ms": first, "launch_ms": statistics.median(others)}), flush=True)
 
 
 if __name__ == "__main__":

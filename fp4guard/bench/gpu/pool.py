@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -27,5 +28,6 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
 
 def _begin(places: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the caller to act upon
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which ends what was started, too
     pin(places.get(), "cuda")
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that this one starts: together they have every CPU busy

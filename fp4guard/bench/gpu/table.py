@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -19,6 +19,16 @@ class Scale:
     cases: int
 
 
+class OfTarget(Protocol):
+    """A row about a target."""
+
+    @property
+    def target(self) -> str: ...
+
+
+T = TypeVar("T", bound=OfTarget)
+
+
 class Row(Protocol):
     """A dataclass of plain values, which are its JSON."""
 
@@ -28,13 +38,16 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`measure` gives the rows as they come; `summary` is told below them; `legend` says what the columns mean."""
+    """`measure` gives rows as they come, and `together` makes one of those that are about the same; `summary` is told
+    below them; `legend` says what the columns mean.
+    """
 
     name: str
     title: str
     legend: str
     columns: tuple[str, ...]
     measure: Callable[[Scale], Iterator[Any]]
+    together: Callable[[Sequence[Any]], list[Any]] = list
     summary: Callable[[Sequence[Any]], str] = lambda rows: ""
 
     def markdown(self, rows: Sequence[Row]) -> str:
@@ -68,6 +81,14 @@ def as_markdown(tables: Sequence[Table], measured: Mapping[str, Sequence[Any]], 
 def as_json(measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) -> dict[str, Any]:
     """{"gpu": {"device", "date", versions, tables: [rows]}}."""
     return {"gpu": {**device, **{name: [asdict(row) for row in rows] for name, rows in measured.items()}}}
+
+
+def by_target(rows: Sequence[T], merge: Callable[[Sequence[T]], T]) -> list[T]:
+    """One row for each `target`, in the order of their first."""
+    groups: dict[str, list[T]] = {}
+    for row in rows:
+        groups.setdefault(row.target, []).append(row)
+    return [merge(group) for group in groups.values()]
 
 
 def _is_number(cell: str) -> bool:
