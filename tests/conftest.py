@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from torch.utils._python_dispatch import _disable_current_modes
 
 import fp4guard as fg
+from fp4guard.gpu.region import DeviceRegion
+from fp4guard.memory import ORDINARY, Memory
+from fp4guard.sim import Simulator
+from fp4guard.ttir import parse_arch
 
 # A test is not wrong for being slow on a busy machine.
 settings.register_profile("suite", deadline=None)
@@ -62,3 +67,22 @@ def run_fp4guard(run_python):
 @pytest.fixture
 def project_root():
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def simulated_device(monkeypatch):
+    """While active, launches run in a simulator that knows the memory of regions by its machine addresses."""
+    memory = Memory(ORDINARY)
+    fill = DeviceRegion.fill
+
+    def known_fill(region, poison):
+        with _disable_current_modes():
+            for tensor in (region.buffer, region.given, region.held):
+                if tensor is not None and tensor.numel():
+                    memory.region_of(tensor, "device memory")
+            fill(region, poison)
+
+    monkeypatch.setattr(DeviceRegion, "fill", known_fill)
+    simulator = Simulator(memory, parse_arch("sm_90"))
+    with simulator.intercepting():
+        yield simulator

@@ -15,15 +15,16 @@ from .record import Checked, Record
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A tensor with expectations: how many elements have one right answer, how many a bound, and hashes of their bits.
+    """A tensor with expectations: how many elements are certified, each with one right answer, how many are not, with a
+    bound or, where float32 may overflow on the way, nothing; and hashes of their bits.
 
     Bits that the expectation leaves open do not count, and one NaN is as good as another.
     """
 
     certified: int
-    bounded: int
+    uncertified: int
     certified_bits: str
-    bounded_bits: str
+    uncertified_bits: str
 
 
 def answers_of(record: Record) -> dict[str, Answered]:
@@ -36,11 +37,8 @@ def _answered(checked: Checked, expected: Any) -> Answered:
     if checked.dtype.is_floating_point:
         values = torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape)
         bits = np.where(values.isnan().numpy(), np.array(-1).astype(bits.dtype), bits)
-    certified, bounded = np.broadcast_to(True, bits.shape), np.broadcast_to(False, bits.shape)
-    if isinstance(expected, oracle.Expected):
-        certified = expected.certified
-        bounded = ~certified & ~expected.unconstrained
-    return Answered(int(certified.sum()), int(bounded.sum()), _hash(bits[certified]), _hash(bits[bounded]))
+    certified = expected.certified if isinstance(expected, oracle.Expected) else np.ones(bits.shape, np.bool_)
+    return Answered(int(certified.sum()), int((~certified).sum()), _hash(bits[certified]), _hash(bits[~certified]))
 
 
 def _hash(bits: np.ndarray[Any, Any]) -> str:

@@ -26,6 +26,8 @@ from .layer import Workspace, fused_moe_mxfp4, permuted_experts_mxfp4
 from .routing import PLACEMENTS, ROUTINGS, placed, routed
 from .weights import ExpertWeights, pad_intermediate
 
+#: Tensor cores add so.
+ADDER = oracle.FP32_TRUNCATING
 BIASES = {"none": None, "bf16": torch.bfloat16, "fp32": torch.float32}
 OUT_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 EXPERTS = (1, 2, 5, 8)
@@ -110,10 +112,10 @@ def moe_mxfp4(
 
     first, second = (weights, None) if weight_on_input else (None, weights)
     ids, known = none_for_unknown(ids, known, experts)
-    gate_up = oracle.moe_gemm(a, matrix1, ids, first, bias1, expert_map=known)
+    gate_up = oracle.moe_gemm(a, matrix1, ids, first, bias1, expert_map=known, accumulator=ADDER)
     mem.expect(workspace.gate_up, gate_up.reshape(rows, 2 * d_padded))
     mem.expect(workspace.activated, oracle.activate(oracle.exactly(workspace.gate_up), activation))
-    down = oracle.moe_gemm(workspace.activated, matrix2, ids, second, bias2, expert_map=known)
+    down = oracle.moe_gemm(workspace.activated, matrix2, ids, second, bias2, expert_map=known, accumulator=ADDER)
     mem.expect(workspace.down, down.reshape(rows, n))
     mem.expect(out, oracle.moe_sum(oracle.exactly(workspace.down).reshape(m, top_k, n)))
 
@@ -144,7 +146,7 @@ def moe_gemm(mem, m, n, k, experts, top_k, routing, placement, bias, weighted, d
     c = out.unflatten(0, (m, top_k))
     moe_gemm_mxfp4(a, given, alignment, c, topk_weights=weights, config=CONFIGS[config])
     ids, known = none_for_unknown(ids, known, experts)
-    expected = oracle.moe_gemm(a, matrix, ids, weights, values, expert_map=known)
+    expected = oracle.moe_gemm(a, matrix, ids, weights, values, expert_map=known, accumulator=ADDER)
     mem.expect(out, expected.reshape(m * top_k, n))
 
 
@@ -188,10 +190,10 @@ def permuted_experts(mem, rows, spare, n, k, d, experts, routing, activation, bi
         workspace=workspace,
     )
     gate_up, activated = workspace.gate_up[:rows], workspace.activated[:rows]
-    mem.expect(gate_up, oracle.moe_gemm(a[:rows], matrix1, ids, bias=bias1)[:, 0])
+    mem.expect(gate_up, oracle.moe_gemm(a[:rows], matrix1, ids, bias=bias1, accumulator=ADDER)[:, 0])
     mem.expect(activated, oracle.activate(oracle.exactly(gate_up), activation))
     factors = None if weights is None else weights[:rows]
-    mem.expect(out[:rows], oracle.moe_gemm(activated, matrix2, ids, factors, bias2)[:, 0])
+    mem.expect(out[:rows], oracle.moe_gemm(activated, matrix2, ids, factors, bias2, accumulator=ADDER)[:, 0])
 
 
 def expert_weights(mem, name, shape, bias_dtype, dead_codes=False):

@@ -40,6 +40,8 @@ LENGTHS = ("edges", "full")
 EXTRA = (0, 3, 256)
 #: What the caller had in the output: -inf in practice, which would hide a store that is missing.
 BEFORE = -12345.0
+#: The coarsest adder of FP8 products that the kernel may run on. In data for it, sums are exact on all others too.
+ADDER = oracle.FP8_HOPPER
 #: Any strides but along the last axis.
 FAR = tuple(layout for layout in fg.WIDE if not layout.transposed)
 #: The scales of a block are fp32, so its bytes are as aligned as they are. Offsets into a cache are 32-bit in Gluon.
@@ -85,7 +87,8 @@ def score(mem, batch, next_n, max_model_len, shape, cache, lengths, extra, sched
     rows = batch * next_n
     contexts = context_lengths(mem, batch, max_model_len, kv_block, _unit(config, cache), lengths)
     tables, used_entries, blocks = block_tables(mem, contexts, max_model_len, kv_block)
-    q = mem.tensor("q", (batch, next_n, heads, d), torch.float8_e4m3fn, FAR)
+    queries = generate.dense(mem.case.regime, (batch, next_n, heads, d), "e4m3", _rng(mem, "q"), ADDER)
+    q = mem.input("q", torch.from_numpy(queries).to(torch.float8_e4m3fn), FAR)
     weights = mem.input("weights", factors(mem, "weights", (rows, heads)), FAR)
     keys, stored = paged_keys(mem, blocks, kv_block, d, order)
     reached = np.zeros((blocks, kv_block), bool)
@@ -108,7 +111,7 @@ def score(mem, batch, next_n, max_model_len, shape, cache, lengths, extra, sched
         config=CONFIGS[config],
     )
     # Whole blocks are written: that is the oracle's chunk.
-    logits = oracle.mqa_logits(q, keys, weights, contexts, tables, max_model_len, chunk=kv_block)
+    logits = oracle.mqa_logits(q, keys, weights, contexts, tables, max_model_len, chunk=kv_block, accumulator=ADDER)
     mem.expect(out[:, :max_model_len], logits.over(BEFORE))
     if extra:
         mem.expect(out[:, max_model_len:], torch.full((rows, extra), BEFORE))
@@ -147,7 +150,7 @@ def factors(mem, name, shape):
 def paged_keys(mem, blocks, kv_block, d, order):
     """Keys of the case's regime, for the oracle, and the cache's bytes, uint8 (blocks, kv_block * (d + 4))."""
     rng = _rng(mem, "keys")
-    values = generate.dense(mem.case.regime, (blocks, kv_block, d), "e4m3", rng)
+    values = generate.dense(mem.case.regime, (blocks, kv_block, d), "e4m3", rng, ADDER)
     if mem.case.regime == "wild":
         scales = np.abs(generate.dense("wild", (blocks, kv_block), "float32", rng)).astype(np.float32)
     else:

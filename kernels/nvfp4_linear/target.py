@@ -145,7 +145,7 @@ def scaled_fp4_mm(mem, m, n_units, k_units, backend, config, a_layout, b_layout,
         config=CONFIGS[config],
         **given,
     )
-    mem.expect(out, oracle.gemm(a, b, alpha=alpha, bias=added))
+    mem.expect(out, oracle.gemm(a, b, oracle.FP32_TRUNCATING, alpha=alpha, bias=added))
 
 
 @fg.fuzz(
@@ -202,7 +202,7 @@ def run_layer(mem, leading, n, k, dtype, global_scale, bias, backend, parts, opt
 
     order = ORDERS[options.get("arithmetic", "fast")]
     rows = nvfp4.quantize(x.float().reshape(-1, k).cpu().numpy(), order, float(scale), POLICY)
-    product = oracle.gemm(rows, w, alpha=float(alpha), bias=added)
+    product = oracle.gemm(rows, w, oracle.FP32_TRUNCATING, alpha=float(alpha), bias=added)
     mem.expect(out.reshape(-1, n), product)
 
 

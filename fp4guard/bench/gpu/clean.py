@@ -34,9 +34,9 @@ _AT_A_TIME = 50
 @dataclass(frozen=True)
 class Measured:
     """What became of a target's cases. Of the outputs' elements that are `certified`, each has one right answer, which
-    it had, or the case would be in `findings`; in `unlike` are cases in which the simulator left other bits there. The
-    others are `bounded`: in `within` are the cases in which the simulator left other bits there, within the bounds.
-    What a target computes from such a tensor differs too, and counts as neither: its right answer is another one.
+    it had, or the case would be in `findings`; in `unlike` are cases in which the simulator left other bits there. Of
+    the `uncertified`, `within` counts the cases in which the simulator left other bits, within their bounds. What a
+    target computes from such a tensor differs too, and counts as neither: its right answer is another one.
 
     `seconds` are those of one process, compilation included.
     """
@@ -46,13 +46,13 @@ class Measured:
     findings: tuple[str, ...]
     certified: int
     unlike: tuple[str, ...]
-    bounded: int
+    uncertified: int
     within: int
     seconds: float
 
     def cells(self) -> tuple[str, ...]:
         """One of each column."""
-        numbers = (self.cases, len(self.findings), self.certified, len(self.unlike), self.bounded, self.within)
+        numbers = (self.cases, len(self.findings), self.certified, len(self.unlike), self.uncertified, self.within)
         return (self.target, *(str(number) for number in numbers), f"{self.cases / self.seconds:.1f}")
 
 
@@ -88,7 +88,7 @@ def _try_some(work: tuple[str, int, int]) -> Measured:
             findings.append(f"{type(error).__name__}: {error}")
     return Measured(
         spec.removeprefix("kernels."), counts["cases"], tuple(findings), counts["certified"], tuple(unlike),
-        counts["bounded"], counts["within"], seconds,
+        counts["uncertified"], counts["within"], seconds,
     )  # fmt: skip
 
 
@@ -97,12 +97,12 @@ def _compare(counts: Counter[str], here: Mapping[str, Answered], there: Mapping[
     if len(here) != len(there):
         return f"outputs {', '.join(here)} here, {', '.join(there)} in the simulator"
     counts["certified"] += sum(one.certified for one in here.values())
-    counts["bounded"] += sum(one.bounded for one in here.values())
+    counts["uncertified"] += sum(one.uncertified for one in here.values())
     # In the order of `mem.expect`, which is that of the computation; names say where a tensor lies, and may differ.
     for name, one, other in zip(here, here.values(), there.values(), strict=True):
         if (one.certified, one.certified_bits) != (other.certified, other.certified_bits):
             return name
-        if one.bounded_bits != other.bounded_bits:
+        if one.uncertified_bits != other.uncertified_bits:
             counts["within"] += 1
             break
     return None
@@ -121,7 +121,7 @@ def _merged(rows: Sequence[Measured]) -> Measured:
     for row in others:
         first = Measured(
             row.target, first.cases + row.cases, first.findings + row.findings, first.certified + row.certified,
-            first.unlike + row.unlike, first.bounded + row.bounded, first.within + row.within,
+            first.unlike + row.unlike, first.uncertified + row.uncertified, first.within + row.within,
             first.seconds + row.seconds,
         )  # fmt: skip
     return first
@@ -142,10 +142,10 @@ TABLE = Table(
     "The included kernels, without defects",
     "Cases are drawn as `fp4guard fuzz --device cuda` draws them, and run on the GPU and in the simulator. Elements "
     "that are *certified* have one right answer, which the oracle knows; `unlike` counts cases in which the simulator "
-    "has other bits there. Elements that are *bounded* may depend on the order in which a sum is taken, or on a "
+    "has other bits there. Others may depend on the order in which a sum is taken, or on a "
     "function's last bits; `within` counts cases in which the simulator's differ, within the bounds. `cases/s` is a "
     "process's, compilation included.",
-    ("target", "cases", "findings", "certified", "unlike", "bounded", "within", "cases/s"),
+    ("target", "cases", "findings", "certified", "unlike", "uncertified", "within", "cases/s"),
     _measure,
     partial(by_target, merge=_merged),
     _summary,

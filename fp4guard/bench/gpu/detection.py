@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ... import included
@@ -19,9 +20,9 @@ from ...fuzzing.target import Target
 from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
 from ...ttir import Arch
-from .once import as_argument
+from .once import Shown
 from .pool import spread
-from .sanitizer import TOOLS, Tool, errors_below, is_there
+from .sanitizer import TOOLS, Tool, Watched, is_there
 from .table import Scale, Table
 
 _SIMULATOR = "sim"
@@ -107,6 +108,14 @@ def _examiner(name: str) -> IsolatedExaminer:
     return IsolatedExaminer(_GPUS[name])
 
 
+@cache
+def _watched(tool: Tool) -> Watched:
+    """Likewise."""
+    watched = Watched(tool, _ONCE)
+    atexit.register(watched.stop)
+    return watched
+
+
 def _searched(family: str, defect: str, examine: Examine, cases: int) -> tuple[DefectRow, Report | None]:
     """A search for the defect, and the report that shows it; None where it was not found."""
     keeping = _Keeping(examine)
@@ -133,12 +142,13 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
     """What a tool says of the cases: it sees a defect where it is silent on the same case of the right kernel."""
     said = None
     for report in shown:
-        spec = spec_of(report.target)
+        case = report.case
+        wrong = Shown(spec_of(report.target), report.defect, dict(case.arguments), case.seed, case.regime, case.layout)
         try:
-            if not errors_below(tool, _ONCE, as_argument(spec, report.case, report.defect)):
+            if not _watched(tool).errors(wrong):
                 continue
-            if not errors_below(tool, _ONCE, as_argument(spec, report.case, None)):
-                return Seen("seen", repr(report.case))
+            if not _watched(tool).errors(replace(wrong, defect=None)):
+                return Seen("seen", repr(case))
             said = "without it too"
         except UsageError as error:
             said = str(error).splitlines()[0]

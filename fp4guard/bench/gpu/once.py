@@ -1,12 +1,13 @@
-"""`python -m fp4guard.bench.gpu.once CASE`: the launches of a case, without guards, for other tools."""
+"""`python -m fp4guard.bench.gpu.once ADDRESS`: the launches of cases, without guards, for other tools to watch."""
 
 from __future__ import annotations
 
-import base64
-import pickle
 import sys
 import traceback
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Client
+from typing import Any
 
 import torch
 
@@ -17,27 +18,41 @@ from ...gpu.plain import PlainMemory
 from .launches import launches_of, unanswered
 
 
-def as_argument(spec: str, case: Case, defect: str | None) -> str:
-    """CASE: a case of the target that a spec names, with a defect planted or none."""
-    told = (spec, dict(case.arguments), case.seed, case.regime, case.layout, defect)
-    return base64.b64encode(pickle.dumps(told)).decode()
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A case of the target that a spec names, with a defect planted, or none."""
+
+    spec: str
+    defect: str | None
+    arguments: dict[str, Any]
+    seed: int
+    regime: str
+    layout: int
 
 
-def main(arguments: Sequence[str]) -> None:
+def run(shown: Shown) -> None:
     """Run the target once. An exception of its own is told and is no failure: the tool has seen what it can see."""
-    spec, drawn, seed, regime, layout, defect = pickle.loads(base64.b64decode(arguments[0]))
-    target = load_target(spec)
-    if defect is not None:
-        target = with_defect(target, defect)
-    launches = launches_of(target)
+    target = load_target(shown.spec)
+    if shown.defect is not None:
+        target = with_defect(target, shown.defect)
+    case = Case(shown.arguments, shown.seed, shown.regime, shown.layout)
     device = current_gpu().device
     with unanswered():
         try:
-            launches.function(PlainMemory(Case(drawn, seed, regime, layout), {}, device), **drawn)
+            launches_of(target).function(PlainMemory(case, {}, device), **shown.arguments)
             torch.cuda.synchronize(device)
         except Exception:
             traceback.print_exc()
 
 
+def main(address: str) -> None:
+    """Run what comes, and answer each when it is done, until the other end is closed."""
+    with Client(address) as cases, suppress(EOFError):
+        while True:
+            run(cases.recv())
+            torch.cuda.synchronize()  # raises, and so ends the process, where the device is lost
+            cases.send(None)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import torch
+
 from ...isolation.pinning import pin
 
 Item = TypeVar("Item")
@@ -22,12 +24,17 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
     jobs = max(min(jobs, len(items)), 1)
     for place in range(jobs):
         places.put(place)
-    with context.Pool(jobs, _begin, (places,)) as pool:  # whose end terminates its processes
+    with context.Pool(jobs, _begin, (places,)) as pool:  # terminated where it is left by an exception
         yield from pool.imap_unordered(work, items, chunksize=1)
+        pool.close()
+        pool.join()
 
 
 def _begin(places: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the caller to act upon
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which ends what was started, too
     pin(places.get(), "cuda")
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that this one starts: together they have every CPU busy
+    # Together the processes keep every CPU busy, and those that they start do.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.dup2(2, 1)  # what targets print is no part of the caller's answer

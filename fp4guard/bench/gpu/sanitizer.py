@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Listener, wait
+from pathlib import Path
+from typing import IO, Any
 
 from ...errors import UsageError
 
 _PROGRAM = "compute-sanitizer"
 
-#: Seconds for a module below a tool.
-_PATIENCE = 240.0
+#: Seconds for a module below a tool to end, and for one case to be run there.
+_PATIENCE, _PATIENCE_OF_A_CASE = 240.0, 90.0
 
-#: The last line of what it prints: `========= ERROR SUMMARY: 3 errors`.
-_SUMMARY = re.compile(r"ERROR SUMMARY: (\d+) error")
+#: Seconds after the end of a case in which the tool, a process of its own, writes down what it saw.
+_ECHO = 0.3
+
+#: What every line of the tools begins with, and those that tell of no error.
+_MARGIN = "========="
+_NO_ERROR = ("COMPUTE-SANITIZER", "ERROR SUMMARY", "LEAK SUMMARY", "Target application returned an error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,19 @@ class Tool:
     def name(self) -> str:
         return f"{self.tool or 'no tool'}{'' if self.caching else ', no caching'}"
 
+    def below(self, module: str, *arguments: str) -> list[str]:
+        """The command that runs a module. UsageError where compute-sanitizer is missing."""
+        if self.tool is not None and not is_there():
+            raise UsageError(f"{_PROGRAM} is not on the PATH; it comes with CUDA's toolkit")
+        # A kernel with an error is ended, and not what comes after it.
+        tool = [] if self.tool is None else [_PROGRAM, "--tool", self.tool, "--destroy-on-device-error", "kernel"]
+        return [*tool, sys.executable, "-m", module, *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the process; see https://docs.pytorch.org/docs/stable/notes/cuda.html for the setting of torch."""
+        return os.environ | ({} if self.caching else {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+
 
 PLAIN, MEMCHECK = Tool(None), Tool("memcheck")
 
@@ -47,32 +69,96 @@ def is_there() -> bool:
     return shutil.which(_PROGRAM) is not None
 
 
-def run_below(tool: Tool, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m module arguments`, below a tool. UsageError where it does not end, or compute-sanitizer is missing."""
-    if tool.tool is not None and not is_there():
-        raise UsageError(f"{_PROGRAM} is not on the PATH; it comes with CUDA's toolkit")
-    below = [] if tool.tool is None else [_PROGRAM, "--tool", tool.tool]
-    # Of torch's documented settings: https://docs.pytorch.org/docs/stable/notes/cuda.html
-    environment = os.environ | ({} if tool.caching else {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
-    command = [*below, sys.executable, "-m", module, *arguments]
+def run_below(tool: Tool, module: str) -> subprocess.CompletedProcess[str]:
+    """`python -m module`, below a tool. UsageError where it does not end."""
+    command = tool.below(module)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=environment,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=tool.environment,
         start_new_session=True,
     ) as running:  # fmt: skip
         try:
             output, error = running.communicate(timeout=_PATIENCE)
         except BaseException as ended:
-            os.killpg(running.pid, signal.SIGKILL)  # what runs below the tool is a process of its own
+            _kill(running)
             if isinstance(ended, subprocess.TimeoutExpired):
                 raise UsageError(f"{tool.name}: {module} did not end within {_PATIENCE:g} s") from None
             raise
     return subprocess.CompletedProcess(command, running.returncode, output, error)
 
 
-def errors_below(tool: Tool, module: str, *arguments: str) -> int:
-    """How many errors a tool tells of. UsageError where it tells nothing at all."""
-    ended = run_below(tool, module, *arguments)
-    told = _SUMMARY.findall(ended.stdout + ended.stderr)
-    if not told:
-        raise UsageError(f"{tool.name}: status {ended.returncode}, and no summary: {ended.stderr[-2000:]}")
-    return int(told[-1])
+class Watched:
+    """A module that runs one case after the other below a tool; it is started anew after one that it does not survive.
+
+    The module gets an address for `multiprocessing.connection.Client`, and answers each case when it is done.
+    """
+
+    def __init__(self, tool: Tool, module: str) -> None:
+        self._tool, self._module = tool, module
+        self._folder = tempfile.TemporaryDirectory(prefix="fp4guard-")
+        self._running: subprocess.Popen[bytes] | None = None
+        self._cases: Connection[Any, Any] | None = None
+        self._output: IO[bytes] | None = None
+
+    def errors(self, case: object) -> int:
+        """How many lines the tool has written about a case; UsageError where it does not come to an end."""
+        if self._cases is None:
+            self._start()
+        assert self._cases is not None and self._running is not None and self._output is not None
+        ended = False
+        with suppress(EOFError, ConnectionError):
+            self._cases.send(case)
+            if not wait([self._cases], _PATIENCE_OF_A_CASE):
+                self.stop()
+                raise UsageError(f"{self._tool.name}: a case did not end within {_PATIENCE_OF_A_CASE:g} s")
+            self._cases.recv()
+            ended = True
+        if not ended:
+            self._running.wait()  # with the tool's last words
+        time.sleep(_ECHO)
+        lines = self._output.read().decode(errors="replace").splitlines()
+        if not ended:
+            self.stop()
+        return sum(map(_is_error, lines))
+
+    def stop(self) -> None:
+        """End what runs; the next case starts it again."""
+        if self._cases is not None:
+            self._cases.close()
+        if self._running is not None:
+            _kill(self._running)
+            self._running.wait()
+        if self._output is not None:
+            self._output.close()
+        self._cases = self._running = self._output = None
+
+    def _start(self) -> None:
+        folder = Path(self._folder.name)
+        output = folder / "output"
+        with Listener(str(folder / "cases"), "AF_UNIX") as listener, output.open("wb") as file:
+            command = self._tool.below(self._module, str(folder / "cases"))
+            self._running = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._tool.environment,
+                start_new_session=True,
+            )  # fmt: skip
+            calling, ended = listener._listener._socket, os.pidfd_open(self._running.pid)  # type: ignore[attr-defined]
+            try:
+                called = calling in wait([calling, ended], _PATIENCE_OF_A_CASE)
+            finally:
+                os.close(ended)
+            if not called:
+                self.stop()
+                raise UsageError(f"{self._tool.name}: {self._module} does not start: {output.read_text()[-2000:]}")
+            self._cases = listener.accept()
+        self._output = output.open("rb")
+        self._output.read()
+
+
+def _is_error(line: str) -> bool:
+    text = line.removeprefix(_MARGIN).strip()
+    return line.startswith(_MARGIN) and bool(text) and not text.startswith(_NO_ERROR)
+
+
+def _kill(running: subprocess.Popen[Any]) -> None:
+    """What runs below a tool is a process of its own, of the same group."""
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)

@@ -58,13 +58,12 @@ class Measured:
         return (self.target, *counts, f"{self.reproduced} of {self.tried}", str(len(self.left)), self.headline)
 
 
-def _try_some(work: tuple[str, int, Setting, str]) -> Measured:
-    """Sizes from one on, in a folder for whatever is written."""
-    name, first, setting, below = work
+def _try_some(work: tuple[str, range, Setting, str]) -> Measured:
+    """Cases of some sizes, in a folder for whatever is written."""
+    name, sizes, setting, below = work
     target = load_target(f"{Path(__file__).with_name('deaths.py')}::{name}")
     reported, others, headline, reproduced, tried = 0, 0, "", 0, 0
-    mark = f"{name}-{first}-{os.getpid()}"
-    sizes = range(first, min(first + _AT_A_TIME, _CASES + 1))
+    mark = f"{name}-{sizes.start}-{os.getpid()}"
     with tempfile.TemporaryDirectory(dir=below) as folder:
         with _everything_below(folder, mark), examining(setting) as examine:
             for n in sizes:
@@ -76,7 +75,7 @@ def _try_some(work: tuple[str, int, Setting, str]) -> Measured:
                 if report.findings and dies(n):
                     script = write_reproducer(report, Path(folder) / "repro")
                     headline = report.findings[0].headline
-                    if not reported and first == 1:
+                    if not reported and sizes.start == 1:
                         tried += 1
                         reproduced += _reproduces(script)
                     reported += script.is_file()
@@ -115,12 +114,12 @@ def _processes(mark: str) -> list[str]:
     return found
 
 
-def measure(scale: Scale, setting: Setting | None = None) -> Iterator[Measured]:
+def measure(scale: Scale, setting: Setting | None = None, cases: int = _CASES) -> Iterator[Measured]:
     """Shares of each target's cases, as they are done."""
     setting = setting or Setting("cuda", timeout=_TIMEOUT)
-    starts = range(1, _CASES + 1, _AT_A_TIME)
+    shares = [range(first, min(first + _AT_A_TIME, cases + 1)) for first in range(1, cases + 1, _AT_A_TIME)]
     with tempfile.TemporaryDirectory() as folder:
-        work = [(target.name, first, setting, folder) for first in starts for target in DEATHS]
+        work = [(target.name, sizes, setting, folder) for sizes in shares for target in DEATHS]
         yield from spread(_try_some, work, scale.jobs)
 
 

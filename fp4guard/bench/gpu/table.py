@@ -84,11 +84,11 @@ def as_json(measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) ->
 
 
 def by_target(rows: Sequence[T], merge: Callable[[Sequence[T]], T]) -> list[T]:
-    """One row for each `target`, in the order of their first."""
+    """One row for each `target`, by its name."""
     groups: dict[str, list[T]] = {}
     for row in rows:
         groups.setdefault(row.target, []).append(row)
-    return [merge(group) for group in groups.values()]
+    return [merge(groups[target]) for target in sorted(groups)]
 
 
 def _is_number(cell: str) -> bool:
