@@ -28,11 +28,14 @@ from ..fuzzing.target import DEFAULT_ARCH, Target
 from ..ttir import Arch
 from .deaths import crash, hang, with_output
 from .journal import read_journal
-from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
+from .request import Answer, AssumedAway, Examined, Failed, Outcome, Probe, Request
 from .server import NUMBER, REAP, START
 
 #: The modules are found where this process finds its own: not in the folder at hand, where `python -c` looks first.
 _SERVER = "import sys; sys.path = sys.argv[3:]; from fp4guard.isolation.server import main; main()"
+
+#: Seconds for a GPU to start: on a busy machine it takes long, which no case is to blame for.
+_GPU_START = 120.0
 
 #: Seconds for a worker that is asked to end; then it is killed. What it was asked for has been delivered.
 _FAREWELL = 5.0
@@ -84,9 +87,12 @@ class IsolatedExaminer:
     def examine(self, target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
         """As `examine_case`, in the worker."""
         worker = self._worker or self._start()
-        answer = self._ask(worker, Request.of(target, case, None if arch is None else arch.name, defect, self.setting))
+        request = Request.of(target, case, None if arch is None else arch.name, defect, self.setting)
+        answer = self._ask(worker, request, self.setting.timeout)
         if isinstance(answer, AssumedAway):
             raise UnsatisfiedAssumption
+        if isinstance(answer, Outcome):
+            raise answer.exception
         if isinstance(answer, Failed):
             raise _error(answer)
         if not isinstance(answer, Examined):
@@ -111,7 +117,7 @@ class IsolatedExaminer:
 
     def _probe(self, worker: _Worker) -> str:
         """The architecture of the worker's GPU; UsageError where there is none."""
-        answer = self._ask(worker, Probe())
+        answer = self._ask(worker, Probe(), _GPU_START)
         if isinstance(answer, Failed):
             raise _error(answer)
         if not isinstance(answer, str):
@@ -133,14 +139,14 @@ class IsolatedExaminer:
                 self._folder.cleanup()
             self._server = self._control = self._folder = None
 
-    def _ask(self, worker: _Worker, question: Request | Probe) -> Answer | Silence:
+    def _ask(self, worker: _Worker, question: Request | Probe, seconds: float) -> Answer | Silence:
         self._asked = True
         try:
             worker.requests.send(question)
             # Its end is waited for too: a process that it has forked may keep the connection open.
             ended = os.pidfd_open(worker.number)
             try:
-                ready = wait([worker.requests, ended], self.setting.timeout)
+                ready = wait([worker.requests, ended], seconds)
             finally:
                 os.close(ended)
             if not ready:
@@ -196,7 +202,7 @@ class IsolatedExaminer:
         with theirs, output.open("ab") as out, journal.open("wb") as record:
             number = self._command(START, [theirs.fileno(), out.fileno(), record.fileno()])
         self._worker = worker = _Worker(number, Connection(ours.detach()), output, journal)
-        if self.setting.device != "sim" and self._arch is None:
+        if self.setting.device != "sim":
             self._arch = self._probe(worker)
         return worker
 

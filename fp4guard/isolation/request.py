@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from ..ttir import Arch, parse_arch
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is asked first: the architecture of the GPU, sm_<n> or gfx<n>. The answer is its name, or `Failed`."""
+    """What is asked first of a worker with a GPU: to start it. The answer is its architecture, sm_<n> or gfx<n>, or
+    `Failed`.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,30 @@ class AssumedAway:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """No answer either: the target has called pytest's skip(), xfail() or fail(). `type` names what they raise."""
+
+    type: str
+    message: str
+
+    @staticmethod
+    def of(raised: BaseException) -> Outcome | None:
+        """None for any other exception."""
+        pytest = sys.modules.get("_pytest.outcomes")  # or nothing of it can have been raised
+        if pytest is None or not isinstance(raised, pytest.OutcomeException):
+            return None
+        return Outcome(type(raised).__name__, str(raised))
+
+    @property
+    def exception(self) -> BaseException:
+        """As it was raised."""
+        from _pytest import outcomes
+
+        raised: BaseException = getattr(outcomes, self.type)(self.message)
+        return raised
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """No answer. `kind` names what was raised: UsageError, UnsupportedError, or None for the harness' own failure."""
 
@@ -80,4 +107,4 @@ class Failed:
     parts: tuple[Any, ...]
 
 
-Answer = Examined | AssumedAway | Failed | str
+Answer = Examined | AssumedAway | Outcome | Failed | str

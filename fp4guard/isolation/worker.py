@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+import torch
 from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
 
 from ..errors import Fp4guardError, UnsupportedError
@@ -19,7 +20,7 @@ from ..fuzzing.target import Target
 from ..gpu.device import current_gpu
 from ..gpu.examine import examine_on_gpu
 from .journal import Journal
-from .request import Answer, AssumedAway, Examined, Failed, Probe, Request
+from .request import Answer, AssumedAway, Examined, Failed, Outcome, Probe, Request
 from .server import flush
 
 #: The worker tells where it is shortly before its client's patience ends: Python's stack, on standard error.
@@ -36,7 +37,7 @@ def serve(requests: Connection, journal_descriptor: int) -> None:
         except EOFError:
             return
         if isinstance(request, Probe):
-            requests.send(_told(lambda: current_gpu().arch))
+            requests.send(_told(_started))
             continue
         journal.case(request.spec, repr(request.case))
         faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END, file=2)
@@ -71,8 +72,19 @@ def _told(answer: Callable[[], Examined | str]) -> Answer:
         return Failed("UnsupportedError", (error.what, error.location, error.detail))
     except Fp4guardError as error:
         return Failed("UsageError", (str(error),))
-    except Exception:
+    except BaseException as raised:
+        if (outcome := Outcome.of(raised)) is not None:
+            return outcome
+        if not isinstance(raised, Exception):
+            raise
         return Failed(None, (traceback.format_exc(),))
+
+
+def _started() -> str:
+    """The architecture of the GPU, whose context is made: that takes time, which is not the first case's."""
+    gpu = current_gpu()
+    torch.empty(1, device=gpu.device)
+    return gpu.arch
 
 
 def _simulated(target: Target, request: Request, journal: Journal) -> Examined:

@@ -80,6 +80,8 @@ def test_assumption_misuse_and_harness_failure_reach_the_caller(examiner):
         run(examiner, "is_misused", 5)
     with pytest.raises(HarnessError, match="Traceback"):
         run(examiner, "breaks_the_harness", 5)
+    with pytest.raises(pytest.skip.Exception, match="not today"):
+        run(examiner, "is_skipped", 5)
     assert run(examiner, "adds", 5).findings == ()
 
 

@@ -9,11 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp4guard.formats import E4M3, KV_16X16, codec
-from fp4guard.oracle import NanOperand, PagedKeys, compare, mqa_logits
+from fp4guard.oracle import FP8_HOPPER, FP32_TRUNCATING, NanOperand, PagedKeys, compare, mqa_logits
 
 F32 = np.float32
 seeds = st.integers(0, 2**32 - 1)
 HEADS, SIZE = 4, 32
+
+
+def in_float32(rows, k):
+    """Dot products of float32 [heads, size] with [size], one term after the other."""
+    return np.cumsum(rows * k, axis=1, dtype=F32)[:, -1]
+
+
+def in_14_bits(rows, k):
+    """The same as the FP8 tensor cores of Hopper do it: terms are cut 13 bits below the largest."""
+    total = np.zeros(len(rows))
+    for start in range(0, SIZE, 8):
+        terms = np.column_stack([total, rows[:, start : start + 8].astype(float) * k[start : start + 8]])
+        step = np.exp2(np.frexp(np.abs(terms).max(axis=1))[1] - 14.0)[:, None]
+        total = (np.trunc(terms / step) * step).sum(axis=1)
+    return total.astype(F32)
 
 
 class Problem:
@@ -45,7 +60,7 @@ class Problem:
         }  # fmt: skip
         return mqa_logits(**arguments)
 
-    def kernel(self, before, chunk=16, mistake=None):
+    def kernel(self, before, chunk=16, mistake=None, dot=in_float32):
         """float32, token after token."""
         q = self.q.float().numpy()
         out = before.copy()
@@ -60,7 +75,7 @@ class Problem:
                         continue
                     k = self.keys.values[page, t % self.tokens].astype(F32)
                     scale = F32(self.keys.scales[page, (t + (mistake == "scale")) % self.tokens])
-                    score = np.cumsum(q[b, n] * k, axis=1, dtype=F32)[:, -1] * scale
+                    score = dot(q[b, n], k) * scale
                     score = score if mistake == "no relu" else np.maximum(score, F32(0))
                     weights = self.weights[row]
                     if mistake == "relu last":
@@ -86,6 +101,17 @@ def test_a_correct_kernel_passes_and_integers_are_certified(seed, next_n, intege
     assert allowed(p.kernel(before, chunk), logits.over(before))
     assert allowed(p.kernel(before, chunk), logits.expected)
     assert logits.expected.certified[logits.written].all() == integers
+
+
+def test_the_adder_of_hopper_is_a_policy():
+    """Seen on an H100: products of FP8 are off by far more than float32's adder could be."""
+    for seed in range(5):
+        p, before = Problem(seed, integers=False), 0.0
+        narrow = p.kernel(np.zeros((8, 70), F32), dot=in_14_bits)
+        assert allowed(narrow, p.expect(accumulator=FP8_HOPPER).over(before))
+        assert not allowed(narrow, p.expect(accumulator=FP32_TRUNCATING).over(before))
+        p = Problem(seed)
+        assert allowed(p.kernel(np.zeros((8, 70), F32), dot=in_14_bits), p.expect(accumulator=FP8_HOPPER).over(before))
 
 
 @given(seeds)

@@ -19,6 +19,9 @@ from ...errors import UsageError
 
 _PROGRAM = "compute-sanitizer"
 
+#: After an error, the kernel is ended, and not what comes after it.
+_OPTIONS = {"memcheck": ("--destroy-on-device-error", "kernel")}
+
 #: Seconds for a module below a tool to end, and for one case to be run there.
 _PATIENCE, _PATIENCE_OF_A_CASE = 240.0, 90.0
 
@@ -48,8 +51,7 @@ class Tool:
         """The command that runs a module. UsageError where compute-sanitizer is missing."""
         if self.tool is not None and not is_there():
             raise UsageError(f"{_PROGRAM} is not on the PATH; it comes with CUDA's toolkit")
-        # A kernel with an error is ended, and not what comes after it.
-        tool = [] if self.tool is None else [_PROGRAM, "--tool", self.tool, "--destroy-on-device-error", "kernel"]
+        tool = [] if self.tool is None else [_PROGRAM, "--tool", self.tool, *_OPTIONS.get(self.tool, ())]
         return [*tool, sys.executable, "-m", module, *arguments]
 
     @property

@@ -46,7 +46,7 @@ def sanitizer(tmp_path, monkeypatch):
     script.write_text(
         textwrap.dedent("""\
         #!/bin/sh
-        [ "$1" = --tool ] && [ "$3" = --destroy-on-device-error ] && [ "$4" = kernel ] || exit 9
+        [ "$1 $2 $3 $4" = "--tool memcheck --destroy-on-device-error kernel" ] || exit 9
         echo "========= COMPUTE-SANITIZER"
         shift 4
         "$@"
