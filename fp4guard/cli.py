@@ -7,7 +7,6 @@ import json as json_module
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -17,21 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import Fp4guardError, UsageError
+from .bench.commands import bench
+from .commands import CLEAN, ERROR, FAILED, FINDINGS, INTERRUPTED, as_text, guarded, tell
+from .errors import UsageError
 from .interrupts import at_once
 
 if TYPE_CHECKING:
     from .fuzzing.campaign import Search
     from .fuzzing.setting import Setting
 
-#: Exit statuses.
-CLEAN, FINDINGS, ERROR, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
-
 _DEFAULT_SECONDS = 60.0
 _DEFAULT_ARCH = "sm_90"
 _PROFILE_NAMES = ("dev", "pr", "nightly")
 _DEVICES = ("sim", "cuda", "hip", "auto")
-_GPU_TABLES = ("cost", "clean", "defects", "survival")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -81,6 +78,9 @@ def main() -> None:
     atexit.register(_without_leak_report)  # the first to be registered is the last to be called
 
 
+main.add_command(bench)
+
+
 def _without_leak_report() -> None:
     """Let a process that has compiled a Gluon kernel end quietly.
 
@@ -90,27 +90,6 @@ def _without_leak_report() -> None:
     if "triton.experimental.gluon" in sys.modules:
         sys.stderr.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _guarded(command: Callable[..., int]) -> Callable[..., None]:
-    """Exit with what the command returns; errors of use and of limits are told in a line, not in a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            status = command(*args, **kwargs)
-        except KeyboardInterrupt:
-            click.echo("fp4guard: interrupted", err=True)
-            status = INTERRUPTED
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise
-        except Exception as error:
-            # Python's own exit status for it is 1, which says that something was found.
-            _tell(error)
-            status = ERROR
-        sys.exit(status)
-
-    return run
 
 
 def _where(command: Callable[..., int]) -> Callable[..., int]:
@@ -144,7 +123,7 @@ def _where(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--defect", metavar="ID", help="Plant this defect of an included kernel first.")
 @click.option("--repro-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("repro"), show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
-@_guarded
+@guarded
 @_where
 def fuzz(
     targets: Sequence[str],
@@ -213,9 +192,9 @@ def fuzz(
         console.coverage(search)
     console.summary(searches, interrupted)
     if json_file is not None:
-        write(json_file, _as_text(of_searches(searches, scripts, interrupted)))
+        write(json_file, as_text(of_searches(searches, scripts, interrupted)))
     for problem in errors:
-        _tell(problem)
+        tell(problem)
     if interrupted:
         return INTERRUPTED
     if errors:
@@ -230,7 +209,7 @@ def fuzz(
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a summary there.")
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGS]...")
-@_guarded
+@guarded
 def run(
     as_module: bool, arch: str | None, keep_going: bool, json_file: Path | None, script: str, arguments: Sequence[str]
 ) -> int:
@@ -258,9 +237,9 @@ def run(
     sys.stdout.flush()
     Console().session(session, failure, interrupted)
     if json_file is not None:
-        write(json_file, _as_text(of_session(session, failure, interrupted)))
+        write(json_file, as_text(of_session(session, failure, interrupted)))
     for problem in session.errors:
-        _tell(problem)
+        tell(problem)
     if interrupted:
         return INTERRUPTED
     if session.errors:
@@ -270,7 +249,7 @@ def run(
 
 @main.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@_guarded
+@guarded
 def list_targets(as_json: bool) -> int:
     """The included targets, their arguments, planted defects and controls."""
     from .console import Console
@@ -278,7 +257,7 @@ def list_targets(as_json: bool) -> int:
 
     kernels = included_kernels()
     if as_json:
-        click.echo(_as_text({"targets": kernels}), nl=False)
+        click.echo(as_text({"targets": kernels}), nl=False)
     else:
         Console().listing(kernels)
     return CLEAN
@@ -286,7 +265,7 @@ def list_targets(as_json: bool) -> int:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@_guarded
+@guarded
 def ops(as_json: bool) -> int:
     """The operations that the simulator executes; whatever else a kernel uses is refused by name and source line."""
     from .console import Console
@@ -312,9 +291,9 @@ def ops(as_json: bool) -> int:
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
-@click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
-@click.option("--markdown", "as_text", flag_value="markdown", help="As a Markdown table on standard output.")
-@_guarded
+@click.option("--json", "form", flag_value="json", help="As JSON on standard output.")
+@click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table on standard output.")
+@guarded
 @_where
 def defects(
     family: str | None,
@@ -322,7 +301,7 @@ def defects(
     max_cases: int,
     seed: int,
     arch: str | None,
-    as_text: str | None,
+    form: str | None,
     setting: Setting,
 ) -> int:
     """Fuzz every planted defect and every control: does fp4guard find what is wrong, and nothing else?
@@ -335,7 +314,7 @@ def defects(
     from .interrupts import heard, interruptible
     from .isolation import examining
 
-    console = Console(stderr=as_text is not None)
+    console = Console(stderr=form is not None)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
     interrupted = False
     with interruptible(), examining(setting) as examine:
@@ -345,112 +324,12 @@ def defects(
         except KeyboardInterrupt:
             interrupted = True
             heard()
-    if as_text is not None:
-        click.echo(_as_text(selftest.as_json()) if as_text == "json" else selftest.as_markdown(), nl=False)
+    if form is not None:
+        click.echo(as_text(selftest.as_json()) if form == "json" else selftest.as_markdown(), nl=False)
     console.selftest(selftest, interrupted)
     if interrupted:
         return INTERRUPTED
     return CLEAN if selftest.passed else FINDINGS
-
-
-@main.group()
-def bench() -> None:
-    """How fast fp4guard is, beside what it is measured against."""
-
-
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@_guarded
-def sim(rounds: int, as_json: bool) -> int:
-    """One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter."""
-    from .bench import sim
-    from .console import Console
-
-    rows = Console(stderr=as_json).bench(sim.compare(rounds))
-    if as_json:
-        click.echo(_as_text(sim.as_json(rows)), nl=False)
-    return CLEAN
-
-
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@_guarded
-def gluon(rounds: int, as_json: bool) -> int:
-    """One launch of a Gluon kernel in the simulator beside its twin's in plain Triton."""
-    from .bench import gluon
-    from .console import Console
-
-    rows = Console(stderr=as_json).bench_gluon(gluon.compare(rounds))
-    if as_json:
-        click.echo(_as_text(gluon.as_json(rows)), nl=False)
-    return CLEAN
-
-
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@_guarded
-def oracle(rounds: int, as_json: bool) -> int:
-    """Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each."""
-    from .bench import oracle
-    from .console import Console
-
-    rows = Console(stderr=as_json).bench_oracle(oracle.compare(rounds))
-    if as_json:
-        click.echo(_as_text(oracle.as_json(rows)), nl=False)
-    return CLEAN
-
-
-@bench.command(name="gpu")
-@click.argument("tables", nargs=-1, type=click.Choice(_GPU_TABLES), metavar="[TABLE]...")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time [one for each CPU].")
-@click.option("--cases", type=click.IntRange(min=1), default=5000, show_default=True, help="Of the table `clean`.")
-@click.option("--json", "as_text", flag_value="json", help="As JSON on standard output.")
-@click.option("--markdown", "as_text", flag_value="markdown", help="As Markdown on standard output.")
-@_guarded
-def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, as_text: str | None) -> int:
-    """What guards cost on a GPU and what they see there, beside compute-sanitizer.
-
-    A TABLE is cost, clean, defects or survival; all of them without one.
-    """
-    from .bench.gpu.table import Scale, as_json, as_markdown, environment
-    from .bench.gpu.tables import TABLES
-    from .console import Console
-    from .gpu.device import current_gpu
-    from .interrupts import heard, interruptible
-
-    current_gpu()  # or it is refused before anything is run
-    console = Console(stderr=as_text is not None)
-    scale = Scale(jobs or os.cpu_count() or 1, cases)
-    chosen = [TABLES[name] for name in tables or _GPU_TABLES]
-    rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
-    interrupted = False
-    with interruptible():
-        try:
-            for table in chosen:
-                console.table(table, table.measure(scale), rows[table.name])
-        except KeyboardInterrupt:  # what was measured is told all the same
-            interrupted = True
-            heard()
-    measured = {table.name: table.together(rows[table.name]) for table in chosen}
-    if as_text is not None:
-        shown = as_json(measured, environment()) if as_text == "json" else None
-        click.echo(as_markdown(chosen, measured, environment()) if shown is None else _as_text(shown), nl=False)
-    return INTERRUPTED if interrupted else CLEAN
-
-
-def _tell(error: Exception) -> None:
-    if isinstance(error, Fp4guardError):
-        click.echo(f"fp4guard: {error}", err=True)
-        return
-    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo("fp4guard: the harness failed: an error of fp4guard, or of a target's use of it", err=True)
-
-
-def _as_text(data: dict[str, Any]) -> str:
-    return json_module.dumps(data, indent=2) + "\n"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 from click.testing import CliRunner
 
-from fp4guard import cli
+from fp4guard.bench.commands import GPU_TABLES, bench
 from fp4guard.bench.gpu import clean, survival
 from fp4guard.bench.gpu.pool import spread
 from fp4guard.bench.gpu.table import Scale, Table, as_json, as_markdown, by_target
@@ -73,14 +73,14 @@ def test_interrupted_table_tells_what_it_has(on_a_gpu):
         raise KeyboardInterrupt
 
     on_a_gpu(measure)
-    ended = CliRunner().invoke(cli.main, ["bench", "gpu", "cost", "--json"])
+    ended = CliRunner().invoke(bench, ["gpu", "cost", "--json"])
     assert ended.exit_code == 130
     assert json.loads(ended.stdout) == {"gpu": {"device": "none", "cost": [{"target": "a", "cases": 1}]}}
 
 
 def test_rows_are_told_as_they_come_and_together_in_the_end(on_a_gpu):
     on_a_gpu(TABLE.measure)
-    ended = CliRunner().invoke(cli.main, ["bench", "gpu", "cost", "--jobs", "1"])
+    ended = CliRunner().invoke(bench, ["gpu", "cost", "--jobs", "1"])
     assert ended.exit_code == 0
     assert ended.stdout.splitlines() == [
         "Counts: target | cases", "a|b | 1", "c | 2", "a|b | 3", "in all", "a|b | 4", "c | 2", "6 in all.",
@@ -88,7 +88,7 @@ def test_rows_are_told_as_they_come_and_together_in_the_end(on_a_gpu):
 
 
 def test_names_of_tables_are_those_that_the_command_takes():
-    assert tuple(TABLES) == cli._GPU_TABLES
+    assert tuple(TABLES) == GPU_TABLES
     assert all(name == table.name for name, table in TABLES.items())
 
 
@@ -147,5 +147,5 @@ def test_no_gpu_is_told_at_once(monkeypatch):
         raise UsageError("device='cuda': no GPU is here; allowed are sim and auto")
 
     monkeypatch.setattr("fp4guard.gpu.device.current_gpu", none)
-    ended = CliRunner().invoke(cli.main, ["bench", "gpu"])
+    ended = CliRunner().invoke(bench, ["gpu"])
     assert (ended.exit_code, "no GPU is here" in ended.output) == (2, True)

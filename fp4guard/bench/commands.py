@@ -1,0 +1,102 @@
+"""`fp4guard bench sim | gluon | oracle | gpu`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..commands import CLEAN, INTERRUPTED, as_text, guarded
+
+#: The tables of `bench gpu`: named here, for `--help` must import nothing heavy.
+GPU_TABLES = ("cost", "clean", "defects", "survival")
+
+
+@click.group()
+def bench() -> None:
+    """How fast fp4guard is, beside what it is measured against."""
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@guarded
+def sim(rounds: int, as_json: bool) -> int:
+    """One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter."""
+    from ..console import Console
+    from . import sim
+
+    rows = Console(stderr=as_json).bench(sim.compare(rounds))
+    if as_json:
+        click.echo(as_text(sim.as_json(rows)), nl=False)
+    return CLEAN
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@guarded
+def gluon(rounds: int, as_json: bool) -> int:
+    """One launch of a Gluon kernel in the simulator beside its twin's in plain Triton."""
+    from ..console import Console
+    from . import gluon
+
+    rows = Console(stderr=as_json).bench_gluon(gluon.compare(rounds))
+    if as_json:
+        click.echo(as_text(gluon.as_json(rows)), nl=False)
+    return CLEAN
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+@guarded
+def oracle(rounds: int, as_json: bool) -> int:
+    """Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each."""
+    from ..console import Console
+    from . import oracle
+
+    rows = Console(stderr=as_json).bench_oracle(oracle.compare(rounds))
+    if as_json:
+        click.echo(as_text(oracle.as_json(rows)), nl=False)
+    return CLEAN
+
+
+@bench.command(name="gpu")
+@click.argument("tables", nargs=-1, type=click.Choice(GPU_TABLES), metavar="[TABLE]...")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time [one for each CPU].")
+@click.option("--cases", type=click.IntRange(min=1), default=5000, show_default=True, help="Of the table `clean`.")
+@click.option("--json", "form", flag_value="json", help="As JSON on standard output.")
+@click.option("--markdown", "form", flag_value="markdown", help="As Markdown on standard output.")
+@guarded
+def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | None) -> int:
+    """What guards cost on a GPU and what they see there, beside compute-sanitizer.
+
+    A TABLE is cost, clean, defects or survival; all of them without one.
+    """
+    from ..console import Console
+    from ..gpu.device import current_gpu
+    from ..interrupts import heard, interruptible
+    from .gpu.table import Scale, as_json, as_markdown, environment
+    from .gpu.tables import TABLES
+
+    current_gpu()  # or it is refused before anything is run
+    console = Console(stderr=form is not None)
+    scale = Scale(jobs or os.cpu_count() or 1, cases)
+    chosen = [TABLES[name] for name in tables or GPU_TABLES]
+    rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
+    interrupted = False
+    with interruptible():
+        try:
+            for table in chosen:
+                console.table(table, table.measure(scale), rows[table.name])
+        except KeyboardInterrupt:  # what was measured is told all the same
+            interrupted = True
+            heard()
+    measured = {table.name: table.together(rows[table.name]) for table in chosen}
+    if form is not None:
+        shown = as_json(measured, environment()) if form == "json" else None
+        click.echo(as_markdown(chosen, measured, environment()) if shown is None else as_text(shown), nl=False)
+    return INTERRUPTED if interrupted else CLEAN
