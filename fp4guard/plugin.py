@@ -87,7 +87,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
         from .isolation.pinning import pin
 
-        pin(int(config.workerinput["workerid"].removeprefix("gw")), device)
+        number = config.workerinput["workerid"].removeprefix("gw")
+        if number.isdecimal():  # or it was named by hand, with --tx
+            pin(int(number), device)
 
 
 @pytest.hookimpl(optionalhook=True)

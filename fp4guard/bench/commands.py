@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..commands import CLEAN, INTERRUPTED, as_text, guarded
+from ..commands import CLEAN, ERROR, INTERRUPTED, as_text, guarded, tell
 
 #: The tables of `bench gpu`: named here, for `--help` must import nothing heavy.
 GPU_TABLES = ("cost", "clean", "defects", "survival")
@@ -85,18 +85,23 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
     current_gpu()  # or it is refused before anything is run
     console = Console(stderr=form is not None)
     scale = Scale(jobs or os.cpu_count() or 1, cases)
-    chosen = [TABLES[name] for name in tables or GPU_TABLES]
+    chosen = [TABLES[name] for name in dict.fromkeys(tables or GPU_TABLES)]
     rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
-    interrupted = False
+    interrupted, errors = False, list[Exception]()
     with interruptible():
         try:
             for table in chosen:
-                console.table(table, table.measure(scale), rows[table.name])
-        except KeyboardInterrupt:  # what was measured is told all the same
+                try:
+                    console.table(table, table.measure(scale), rows[table.name])
+                except Exception as error:
+                    errors.append(error)  # what was measured is told all the same
+        except KeyboardInterrupt:
             interrupted = True
             heard()
     measured = {table.name: table.together(rows[table.name]) for table in chosen}
     if form is not None:
         shown = as_json(measured, environment()) if form == "json" else None
         click.echo(as_markdown(chosen, measured, environment()) if shown is None else as_text(shown), nl=False)
-    return INTERRUPTED if interrupted else CLEAN
+    for problem in errors:
+        tell(problem)
+    return INTERRUPTED if interrupted else ERROR if errors else CLEAN

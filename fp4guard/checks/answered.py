@@ -33,11 +33,11 @@ def answers_of(record: Record) -> dict[str, Answered]:
 
 
 def _answered(checked: Checked, expected: Any) -> Answered:
-    bits = checked.bits if checked.left_open is None else checked.bits & ~checked.left_open
+    bits = np.ravel(checked.bits if checked.left_open is None else checked.bits & ~checked.left_open)
     if checked.dtype.is_floating_point:
-        values = torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape)
+        values = torch.from_numpy(np.ravel(checked.bits).view(np.uint8)).view(checked.dtype)
         bits = np.where(values.isnan().numpy(), np.array(-1).astype(bits.dtype), bits)
-    certified = expected.certified if isinstance(expected, oracle.Expected) else np.ones(bits.shape, np.bool_)
+    certified = np.ravel(expected.certified) if isinstance(expected, oracle.Expected) else np.ones(len(bits), np.bool_)
     return Answered(int(certified.sum()), int((~certified).sum()), _hash(bits[certified]), _hash(bits[~certified]))
 
 

@@ -23,7 +23,7 @@ class _PlainRegion(DeviceRegion):
         """Elements (bool [*shape]) that nothing is ever written to: the others move to memory as torch gives it."""
         held = self._integers()
         self.buffer = torch.empty_like(self.buffer)
-        keep = torch.from_numpy(~mask).to(self.buffer.device)
+        keep = torch.from_numpy(np.asarray(~mask)).to(self.buffer.device)
         self._integers()[keep] = held[keep]
 
     def _integers(self) -> torch.Tensor:

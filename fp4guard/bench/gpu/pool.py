@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 import torch
@@ -18,16 +19,24 @@ Result = TypeVar("Result")
 
 
 def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
-    """The results of a module's function, as they come. What it raises is raised here, and ends the rest."""
+    """The results of a module's function, as they come. What it raises is raised here, and ends the rest.
+
+    Raises BrokenProcessPool when a process has died.
+    """
     context = multiprocessing.get_context("spawn")  # what has started CUDA cannot be forked
     places = context.SimpleQueue()
     jobs = max(min(jobs, len(items)), 1)
     for place in range(jobs):
         places.put(place)
-    with context.Pool(jobs, _begin, (places,)) as pool:  # terminated where it is left by an exception
-        yield from pool.imap_unordered(work, items, chunksize=1)
-        pool.close()
-        pool.join()
+    with ProcessPoolExecutor(jobs, context, _begin, (places,)) as pool:
+        try:
+            for done in as_completed([pool.submit(work, item) for item in items]):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in context.active_children():
+                process.terminate()
+            raise
 
 
 def _begin(places: Any) -> None:

@@ -102,7 +102,9 @@ class Watched:
         self._output: IO[bytes] | None = None
 
     def errors(self, case: object) -> int:
-        """How many lines the tool has written about a case; UsageError where it does not come to an end."""
+        """How many lines the tool has written about a case; UsageError where it does not come to an end, or ends the
+        process and the tool has nothing to say of it.
+        """
         if self._cases is None:
             self._start()
         assert self._cases is not None and self._running is not None and self._output is not None
@@ -118,9 +120,12 @@ class Watched:
             self._running.wait()  # with the tool's last words
         time.sleep(_ECHO)
         lines = self._output.read().decode(errors="replace").splitlines()
+        errors = sum(map(_is_error, lines))
         if not ended:
             self.stop()
-        return sum(map(_is_error, lines))
+            if not errors:
+                raise UsageError(f"{self._tool.name}: {self._module} has ended: {' '.join(lines)[-500:]}")
+        return errors
 
     def stop(self) -> None:
         """End what runs; the next case starts it again."""

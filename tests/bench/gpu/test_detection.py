@@ -66,6 +66,9 @@ def test_lines_about_a_case_are_counted(sanitizer):
     assert watched.errors("reads beyond, dies") == 2, "what was said before the end counts"
     assert watched.errors("right") == 0
     assert watched._running.pid != first
+    with pytest.raises(UsageError, match="memcheck: module_to_watch has ended: the case is dies"):
+        watched.errors("dies")
+    assert watched.errors("reads beyond") == 2
     watched.stop()
     assert not Path(f"/proc/{first}").exists()
 

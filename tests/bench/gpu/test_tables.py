@@ -1,6 +1,8 @@
 """The tables of `fp4guard bench gpu`, with no GPU: their work in the simulator, and how they are told."""
 
 import json
+import os
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import pytest
@@ -78,6 +80,21 @@ def test_interrupted_table_tells_what_it_has(on_a_gpu):
     assert json.loads(ended.stdout) == {"gpu": {"device": "none", "cost": [{"target": "a", "cases": 1}]}}
 
 
+def test_table_that_fails_costs_no_other_and_no_row(on_a_gpu, monkeypatch):
+    def measure(scale):
+        yield Counted("a", 1)
+        raise UsageError("the profiler saw no kernel")
+
+    on_a_gpu(measure)
+    monkeypatch.setitem(TABLES, "clean", replace(TABLE, name="clean"))
+    ended = CliRunner().invoke(bench, ["gpu", "cost", "clean", "cost", "--json"])
+    assert ended.exit_code == 2
+    assert {name: len(rows) for name, rows in json.loads(ended.stdout)["gpu"].items()} == {
+        "device": 4, "cost": 1, "clean": 2,
+    }  # fmt: skip
+    assert "fp4guard: the profiler saw no kernel" in ended.stderr
+
+
 def test_rows_are_told_as_they_come_and_together_in_the_end(on_a_gpu):
     on_a_gpu(TABLE.measure)
     ended = CliRunner().invoke(bench, ["gpu", "cost", "--jobs", "1"])
@@ -100,6 +117,15 @@ def test_pool_gives_results_and_what_is_raised():
 
 def _inverse(number):
     return 1 / number
+
+
+def test_process_of_the_pool_that_dies_is_noticed():
+    with pytest.raises(BrokenProcessPool):
+        list(spread(_exits, [1, 2], 2))
+
+
+def _exits(number):
+    os._exit(number)
 
 
 def test_cases_are_counted_and_held_against_the_simulator_s(monkeypatch):
