@@ -3,9 +3,14 @@ import torch
 
 import fp4guard as fg
 from fp4guard.errors import UsageError
+from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.setting import Setting
+from fp4guard.gpu.allocators import Arena
 from fp4guard.gpu.device import count, current_gpu, resolve
+from fp4guard.gpu.guard_pages import _class
+from fp4guard.gpu.memory import DeviceMemory
 from fp4guard.isolation import settled
+from fp4guard.memory import ORDINARY, Role
 
 
 @pytest.fixture
@@ -46,3 +51,18 @@ def test_unknown_device_is_refused():
 def test_guard_pages_are_for_cuda_alone(no_gpu):
     with pytest.raises(UsageError, match="guard_pages=True: allowed on device 'cuda' alone, and this is 'sim'"):
         settled(Setting("auto", guard_pages=True))
+
+
+def test_guard_pages_come_in_few_sizes():
+    """Or every size would have mappings of its own, which are kept."""
+    assert [_class(granules) for granules in (1, 2, 3, 5, 300, 512)] == [1, 2, 4, 8, 512, 512]
+    assert _class(700) == 700, "a gigabyte and more would be rounded up beyond 32-bit offsets"
+
+
+def test_red_zone_is_as_wide_as_a_row_within_limits(simulated_device):
+    memory = DeviceMemory(Case({}), ORDINARY, {}, Arena(torch.device("cpu")))
+    wide = {}
+    for columns in (1, 10_000, 1_000_000):
+        region = memory._make("x", Role.SCRATCH, (2, columns), torch.uint8, (columns, 1), 0)
+        wide[columns] = region.base
+    assert wide == {1: 4096, 10_000: 10_240, 1_000_000: 65_536}

@@ -1,5 +1,6 @@
 """Memory without guards: a target runs in it as in any other, in every layout."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,3 +31,17 @@ def test_target_runs_without_guards(simulated_device, spec, arguments, layout):
     load_target(spec).function(memory, **arguments)
     ((tensor, expected),) = memory.expectations.values()
     oracle.assert_matches(tensor, expected)
+
+
+def test_what_is_undefined_is_never_written(simulated_device, monkeypatch):
+    """Another tool is to see it as it is: the memory that torch gave."""
+    fresh = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda buffer: fresh(buffer).fill_(0xA5))
+    memory = PlainMemory(Case({}), {}, torch.device("cpu"))
+    undefined = np.zeros((4, 6), bool)
+    undefined[:, 4:] = True
+    for dtype in (torch.float32, torch.float8_e4m3fn, torch.int64):
+        x = memory.input("x", torch.ones(4, 6).to(dtype), undefined=undefined)
+        assert bool((x[:, :4].float() == 1).all())
+        assert bool((x[:, 4:].contiguous().view(torch.uint8) == 0xA5).all())
+    assert bool(memory.input("y", torch.ones(()), undefined=np.zeros((), bool)) == 1)
