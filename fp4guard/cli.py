@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .bench.commands import bench
+from .cli_bench import bench
 from .commands import CLEAN, ERROR, FAILED, FINDINGS, INTERRUPTED, as_text, guarded, tell
 from .errors import UsageError
 from .interrupts import at_once

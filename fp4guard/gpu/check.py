@@ -38,6 +38,8 @@ def compare(first: DeviceMemory, second: DeviceMemory, device: torch.device) -> 
         return Verdict(None)
     if not ours[0]:
         return Verdict(np.zeros((0, len(COUNTS)), np.int32))
+    for memory in (first, second):
+        memory.renew_patterns()
     # Whatever the target answers for counts as an output, whoever allocated it.
     answered = {second.region_of(tensor, name).name for name, (tensor, _) in second.expectations.items()}
     rows = torch.tensor([one.row(other, one.name in answered) for one, other in zip(*ours)], dtype=torch.int64)

@@ -21,7 +21,7 @@ from .region import DeviceRegion, pattern, storage_order
 #: is shorter than the one, and a tensor of one dimension would have three times its size.
 ZONE, WIDEST_ZONE = 4096, 1 << 16
 
-#: Offsets of the guard kernels are 32-bit, and guard pages round a size up by less than this.
+#: Offsets of the guard kernels are 32-bit, and guard pages round a size of a gigabyte and more up by less than this.
 MOST_BYTES = 2**31 - (8 << 20)
 
 
@@ -101,6 +101,13 @@ class DeviceMemory(CaseMemory):
             with _disable_current_modes():
                 known[key] = torch.from_numpy(pattern(self.poison, dtype)).to(self._allocator.device)
         return known[key]  # type: ignore[no-any-return]
+
+    def renew_patterns(self) -> None:
+        """Send the poison to the device again, for the check: a kernel that writes anywhere may have written to it."""
+        self._cache.pop("poison on the device", None)
+        for region in self:
+            if isinstance(region, DeviceRegion):
+                region.held = self._pattern(region.dtype)
 
     def _uploaded(self, values: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
         """The bytes of values in storage order, on the device; sent once a case where the host has them."""

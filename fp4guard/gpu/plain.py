@@ -16,11 +16,13 @@ from .region import DeviceRegion
 class _PlainRegion(DeviceRegion):
     def fill(self, poison: Poison) -> None:
         """An input gets its values, and nothing else is written."""
-        if self.given is not None:
+        if self.given is not None and self.tensor.numel():
             self.tensor.copy_(torch.from_numpy(self.bits().copy()).view(self.dtype).reshape(self.shape))
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
         """Elements (bool [*shape]) that nothing is ever written to: the others move to memory as torch gives it."""
+        if not mask.any():
+            return
         held = self._integers()
         self.buffer = torch.empty_like(self.buffer)
         keep = torch.from_numpy(np.asarray(~mask)).to(self.buffer.device)

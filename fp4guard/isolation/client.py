@@ -120,6 +120,9 @@ class IsolatedExaminer:
         answer = self._ask(worker, Probe(), _GPU_START)
         if isinstance(answer, Failed):
             raise _error(answer)
+        if answer is Silence.LATE:
+            self._lost(worker, answer)
+            raise HarnessError(f"the GPU does not start within {_GPU_START:g} s")
         if not isinstance(answer, str):
             raise HarnessError(f"the GPU does not start: {self._lost(worker, answer).message}")
         return answer

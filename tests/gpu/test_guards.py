@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fp4guard.gpu.guards import CHUNK, COUNTS, PATTERN, PERIOD, check_kernel
+from fp4guard.gpu.guards import CHUNK, COLUMNS, COUNTS, PATTERN, PERIOD, check_kernel
 from fp4guard.gpu.region import DeviceRegion, pattern, storage_order
 from fp4guard.memory import ALL_ONES, EXTREMES, ORDINARY, STRIDED, Role
 from fp4guard.memory.layouts import span
@@ -115,3 +115,45 @@ def test_pattern_repeats_as_poison_does(name, dtype):
     for start in (0, CHUNK, 2 * CHUNK):
         place = start % PERIOD
         assert (pattern(poison, dtype)[place : place + CHUNK] == long[start : start + CHUNK]).all()
+
+
+#: Where the elements begin, also beside a chunk's edge and not aligned, and where they end, seen from an edge.
+EDGES = [
+    (base, chunks, step)
+    for base in (ZONE, ZONE + 8, CHUNK - 16, CHUNK, CHUNK + 16)
+    for chunks in (1, 3)
+    for step in (-1024, -16, -1, 0, 1, 16, 512)
+]
+
+
+@pytest.mark.parametrize(("base", "chunks", "step"), EDGES)
+@pytest.mark.parametrize("role", [Role.INPUT, Role.OUTPUT, Role.SCRATCH])
+def test_chunks_of_nothing_but_elements_are_checked_to_their_edges(simulated_device, role, base, chunks, step):
+    """Of both runs, whose poison differs, with the elements' ends at and beside the ends of chunks."""
+    end = CHUNK * (chunks + 1) + step
+    values = values_of((end - base,), torch.uint8, 3) if role is Role.INPUT else None
+    pair, poisons = [], (ALL_ONES, ORDINARY)
+    for poison in poisons:
+        buffer = torch.empty(end + ZONE, dtype=torch.uint8)
+        region = DeviceRegion("x", role, buffer, torch.uint8, (end - base,), (1,), base)
+        region.given = values
+        fill(region, poison)
+        assert (buffer.numpy() == host_copy(region, poison, values).storage).all()
+        pair.append(region)
+    (dense,) = [value for name, value in zip(COLUMNS, pair[0].row(pair[1])) if name == "dense"]
+    assert (dense > 0) == (base % 16 == 0), "what is not aligned is looked for byte by byte"
+    if role is not Role.INPUT:
+        for region in pair:
+            region.tensor.zero_()
+    assert not any(compare(simulated_device, [pair])[0].values())
+    edges = {0, base - 1, base, base + 1, end - 1, end, end + 1, len(buffer) - 1}
+    edges |= {chunk * CHUNK + d for chunk in range(1, chunks + 1) for d in (-1, 0, 1)}
+    places = [sorted(edge for i, edge in enumerate(sorted(edges)) if i % 3 != run) for run in (0, 1)]
+    for region, disturbed in zip(pair, places):
+        region.buffer[disturbed] ^= 0x55
+    inside = [sum(base <= place < end for place in disturbed) for disturbed in places]
+    row = compare(simulated_device, [pair])[0]
+    assert [row["first_guard"], row["second_guard"]] == [len(p) - i for p, i in zip(places, inside)]
+    assert [row["first_input"], row["second_input"]] == (inside if role is Role.INPUT else [0, 0])
+    differing = {place for place in places[0] if base <= place < end} ^ {p for p in places[1] if base <= p < end}
+    assert row["differing"] == (len(differing) if role is Role.OUTPUT else 0)

@@ -53,7 +53,11 @@ class Measured:
     def cells(self) -> tuple[str, ...]:
         """One of each column."""
         numbers = (self.cases, len(self.findings), self.certified, len(self.unlike), self.uncertified, self.within)
-        return (self.target, *(str(number) for number in numbers), f"{self.cases / self.seconds:.1f}")
+        return (
+            self.target,
+            *(str(number) for number in numbers),
+            f"{self.cases / self.seconds:.1f}" if self.seconds else "",
+        )
 
 
 def _try_some(work: tuple[str, int, int]) -> Measured:
@@ -143,7 +147,8 @@ TABLE = Table(
     "Cases are drawn as `fp4guard fuzz --device cuda` draws them, and run on the GPU and in the simulator. Elements "
     "that are *certified* have one right answer, which the oracle knows; `unlike` counts cases in which the simulator "
     "has other bits there. Others may depend on the order in which a sum is taken, or on a "
-    "function's last bits; `within` counts cases in which the simulator's differ, within the bounds. `cases/s` is a "
+    "function's last bits; `within` counts cases in which the simulator's differ, within "
+    "the bounds or where nothing is certain: what is computed from them is compared no further. `cases/s` is a "
     "process's, compilation included.",
     ("target", "cases", "findings", "certified", "unlike", "uncertified", "within", "cases/s"),
     _measure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from ...errors import UsageError
 from ...fuzzing.campaign import few_on
 from ...fuzzing.case import Case
 from ...fuzzing.examine import Examine, Report, examine_case
-from ...fuzzing.loading import defects_of, spec_of
+from ...fuzzing.loading import defects_of, load_target, spec_of
 from ...fuzzing.selftest import DefectRow, Selftest
 from ...fuzzing.setting import Setting
 from ...fuzzing.target import Target
@@ -21,7 +20,7 @@ from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
 from ...ttir import Arch
 from .once import Shown
-from .pool import spread
+from .pool import at_end, spread
 from .sanitizer import TOOLS, Tool, Watched, is_there
 from .table import Scale, Table
 
@@ -83,7 +82,7 @@ def _show(work: tuple[str, str, str]) -> Measured:
     """A defect of a family to all detectors, on a GPU of an architecture."""
     family, defect, arch = work
     seen: dict[str, Seen] = {}
-    found, report = _searched(family, defect, examine_case, _CASES)
+    found, report = _searched(family, defect, examine_case, None, _CASES)
     if report is None:
         return Measured(family, defect, None, {_SIMULATOR: Seen(None)})
     seen[_SIMULATOR] = Seen(found.kind, repr(report.case))
@@ -112,14 +111,15 @@ def _examiner(name: str) -> IsolatedExaminer:
 def _watched(tool: Tool) -> Watched:
     """Likewise."""
     watched = Watched(tool, _ONCE)
-    atexit.register(watched.stop)
+    at_end(watched.close)
     return watched
 
 
-def _searched(family: str, defect: str, examine: Examine, cases: int) -> tuple[DefectRow, Report | None]:
+def _searched(
+    family: str, defect: str, examine: Examine, few: int | None, cases: int
+) -> tuple[DefectRow, Report | None]:
     """A search for the defect, and the report that shows it; None where it was not found."""
     keeping = _Keeping(examine)
-    few = None if examine is examine_case else few_on(_GPUS["cuda"])
     (row,) = Selftest(family, (defect,), cases, 0, None).run(keeping, few)
     assert isinstance(row, DefectRow)
     return row, keeping.last if row.found else None
@@ -130,12 +130,18 @@ def _on_gpu(family: str, defect: str, examiner: IsolatedExaminer, shown: list[Re
     for report in shown:
         here = examiner.examine(report.target, report.case, None, defect)
         if here.findings:
-            return Seen(here.findings[0].kind, repr(report.case))
-    row, own = _searched(family, defect, examiner.examine, _CASES_ON_GPU)
+            return _unless_right_too(here.findings[0].kind, report, examiner)
+    row, own = _searched(family, defect, examiner.examine, few_on(_GPUS["cuda"]), _CASES_ON_GPU)
     if own is None:
         return Seen(None)
     shown.append(own)
-    return Seen(f"{row.kind} (search)", repr(own.case))
+    return _unless_right_too(f"{row.kind} (search)", own, examiner)
+
+
+def _unless_right_too(what: str, report: Report, examiner: IsolatedExaminer) -> Seen:
+    """What the GPU says of a case, where it says nothing of the right kernel: the tools are held to the same."""
+    right = examiner.examine(load_target(spec_of(report.target)), report.case, None, None)
+    return Seen("without it too") if right.findings else Seen(what, repr(report.case))
 
 
 def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
@@ -147,9 +153,11 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
         try:
             if not _watched(tool).errors(wrong):
                 continue
-            if not _watched(tool).errors(replace(wrong, defect=None)):
+            # And once more: what a tool says once, when its process starts, is about neither.
+            if _watched(tool).errors(replace(wrong, defect=None)):
+                said = "without it too"
+            elif _watched(tool).errors(wrong):
                 return Seen("seen", repr(case))
-            said = "without it too"
         except UsageError as error:
             said = str(error).splitlines()[0]
     return Seen(said)
@@ -190,8 +198,8 @@ TABLE = Table(
     "The simulator's search (`fp4guard defects`) finds a case that shows the defect. The same case is run on the GPU, "
     "in guarded memory and beside guard pages, and plainly below the tools of compute-sanitizer, with torch's caching "
     f"allocator and without. What the GPU does not show in that case is searched for in {_CASES_ON_GPU} others "
-    "(`search`), and a case found so is shown to the tools as well. A tool has *seen* a defect when it reports it, and "
-    "nothing in the same case of the right kernel.",
+    "for each target of the kernel (`search`), and a case found so is shown to the tools as well. A defect is *seen* "
+    "by whoever reports it, and nothing in the same case of the right kernel (or `without it too`).",
     ("target", "defect", *_DETECTORS),
     _measure,
     summary=_summary,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Client
 from typing import Any
 
 import torch
+from triton.runtime.jit import JITFunction
 
 from ...fuzzing.case import Case
 from ...fuzzing.loading import load_target, with_defect
 from ...gpu.device import current_gpu
 from ...gpu.plain import PlainMemory
+from ...sim.hooks import Hooks
 from .launches import launches_of, unanswered
 
 
@@ -30,28 +33,43 @@ class Shown:
     layout: int
 
 
-def run(shown: Shown) -> None:
-    """Run the target once. An exception of its own is told and is no failure: the tool has seen what it can see."""
+def run(shown: Shown) -> str | None:
+    """Run the target once; why nothing was launched. An exception of the target's own that comes later is told and is
+    no failure: the tool has seen what it can see.
+    """
     target = load_target(shown.spec)
     if shown.defect is not None:
         target = with_defect(target, shown.defect)
     case = Case(shown.arguments, shown.seed, shown.regime, shown.layout)
     device = current_gpu().device
-    with unanswered():
+    launched: list[str] = []
+
+    def noted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def launch(kernel: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(kernel, *args, **kwargs)
+            launched.append(kernel.fn.__name__)
+            return result
+
+        return launch
+
+    with unanswered(), Hooks((JITFunction, "run", noted)).installed():
         try:
             launches_of(target).function(PlainMemory(case, {}, device), **shown.arguments)
             torch.cuda.synchronize(device)
-        except Exception:
+        except Exception as error:
             traceback.print_exc()
+            if not launched:
+                return f"did not run, {type(error).__name__}: {error}".splitlines()[0]
+    return None if launched else "did not run: nothing is launched"
 
 
 def main(address: str) -> None:
     """Run what comes, and answer each when it is done, until the other end is closed."""
     with Client(address) as cases, suppress(EOFError):
         while True:
-            run(cases.recv())
+            answer = run(cases.recv())
             torch.cuda.synchronize()  # raises, and so ends the process, where the device is lost
-            cases.send(None)
+            cases.send(answer)
 
 
 if __name__ == "__main__":

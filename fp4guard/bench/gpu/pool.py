@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -39,9 +40,26 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
             raise
 
 
+def at_end(stop: Callable[[], None]) -> None:
+    """Call it when this process of a pool is ended, or ends."""
+    atexit.register(stop)
+    _AT_END.append(stop)
+
+
+_AT_END: list[Callable[[], None]] = []
+
+
+def _end(number: int, frame: object) -> None:
+    """Not by an exception: whatever runs may catch it, and go on."""
+    for stop in _AT_END:
+        with suppress(Exception):
+            stop()
+    os._exit(128 + number)
+
+
 def _begin(places: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the caller to act upon
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # which ends what was started, too
+    signal.signal(signal.SIGTERM, _end)
     pin(places.get(), "cuda")
     # Together the processes keep every CPU busy, and those that they start do.
     torch.set_num_threads(1)

@@ -28,9 +28,11 @@ _PATIENCE, _PATIENCE_OF_A_CASE = 240.0, 90.0
 #: Seconds after the end of a case in which the tool, a process of its own, writes down what it saw.
 _ECHO = 0.3
 
-#: What every line of the tools begins with, and those that tell of no error.
-_MARGIN = "========="
-_NO_ERROR = ("COMPUTE-SANITIZER", "ERROR SUMMARY", "LEAK SUMMARY", "Target application returned an error")
+#: How the lines of the tools begin that tell of an error; those below it begin otherwise.
+_ERRORS = tuple(
+    f"========= {words}"
+    for words in ("Invalid ", "Misaligned ", "Uninitialized ", "Out-of-bounds ", "Stack overflow", "Program hit ")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def run_below(tool: Tool, module: str) -> subprocess.CompletedProcess[str]:
 class Watched:
     """A module that runs one case after the other below a tool; it is started anew after one that it does not survive.
 
-    The module gets an address for `multiprocessing.connection.Client`, and answers each case when it is done.
+    The module gets an address for `multiprocessing.connection.Client`, and answers each case when it is done: None, or
+    why nothing was launched.
     """
 
     def __init__(self, tool: Tool, module: str) -> None:
@@ -102,30 +105,42 @@ class Watched:
         self._output: IO[bytes] | None = None
 
     def errors(self, case: object) -> int:
-        """How many lines the tool has written about a case; UsageError where it does not come to an end, or ends the
-        process and the tool has nothing to say of it.
+        """How many errors the tool tells of while a case runs.
+
+        Raises UsageError where the case launches nothing, does not come to an end, or ends the process and the tool has
+        nothing to say of it.
         """
-        if self._cases is None:
+        if self._running is None or self._running.poll() is not None:
+            self.stop()
             self._start()
         assert self._cases is not None and self._running is not None and self._output is not None
-        ended = False
+        self._output.read()  # of the case before, if it came late
+        answer: str | None = None
+        ended = True
         with suppress(EOFError, ConnectionError):
             self._cases.send(case)
             if not wait([self._cases], _PATIENCE_OF_A_CASE):
                 self.stop()
                 raise UsageError(f"{self._tool.name}: a case did not end within {_PATIENCE_OF_A_CASE:g} s")
-            self._cases.recv()
-            ended = True
-        if not ended:
-            self._running.wait()  # with the tool's last words
+            answer = self._cases.recv()
+            ended = False
+        if ended:
+            with suppress(subprocess.TimeoutExpired):
+                self._running.wait(_PATIENCE_OF_A_CASE)  # with the tool's last words
         time.sleep(_ECHO)
         lines = self._output.read().decode(errors="replace").splitlines()
-        errors = sum(map(_is_error, lines))
-        if not ended:
+        errors = sum(line.startswith(_ERRORS) for line in lines)
+        if ended:
             self.stop()
-            if not errors:
-                raise UsageError(f"{self._tool.name}: {self._module} has ended: {' '.join(lines)[-500:]}")
+            answer = f"{self._module} has ended: {' '.join(lines)[-500:]}"
+        if answer is not None and not errors:
+            raise UsageError(f"{self._tool.name}: {answer}")
         return errors
+
+    def close(self) -> None:
+        """End what runs, for good."""
+        self.stop()
+        self._folder.cleanup()
 
     def stop(self) -> None:
         """End what runs; the next case starts it again."""
@@ -158,11 +173,6 @@ class Watched:
             self._cases = listener.accept()
         self._output = output.open("rb")
         self._output.read()
-
-
-def _is_error(line: str) -> bool:
-    text = line.removeprefix(_MARGIN).strip()
-    return line.startswith(_MARGIN) and bool(text) and not text.startswith(_NO_ERROR)
 
 
 def _kill(running: subprocess.Popen[Any]) -> None:

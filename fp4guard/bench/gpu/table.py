@@ -92,4 +92,4 @@ def by_target(rows: Sequence[T], merge: Callable[[Sequence[T]], T]) -> list[T]:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell.removesuffix(" x").replace(".", "", 1).replace(",", "").isdigit()
+    return not cell or cell.replace(".", "", 1).isdigit()

@@ -34,7 +34,7 @@ with Client(sys.argv[1]) as cases:
             os._exit(3)
         if "hangs" in case:
             time.sleep(600)
-        cases.send(None)
+        cases.send("did not run" if "nothing" in case else None)
 """
 
 
@@ -61,16 +61,19 @@ def sanitizer(tmp_path, monkeypatch):
 
 def test_lines_about_a_case_are_counted(sanitizer):
     watched = Watched(MEMCHECK, "module_to_watch")
-    assert [watched.errors(case) for case in ("right", "reads beyond", "right")] == [0, 2, 0]
+    assert [watched.errors(case) for case in ("right", "reads beyond", "right")] == [0, 1, 0]
     first = watched._running.pid
-    assert watched.errors("reads beyond, dies") == 2, "what was said before the end counts"
+    assert watched.errors("reads beyond, dies") == 1, "what was said before the end counts"
     assert watched.errors("right") == 0
     assert watched._running.pid != first
     with pytest.raises(UsageError, match="memcheck: module_to_watch has ended: the case is dies"):
         watched.errors("dies")
-    assert watched.errors("reads beyond") == 2
-    watched.stop()
-    assert not Path(f"/proc/{first}").exists()
+    assert watched.errors("reads beyond") == 1
+    with pytest.raises(UsageError, match="memcheck: did not run"):
+        watched.errors("nothing is launched")
+    last, folder = watched._running.pid, Path(watched._folder.name)
+    watched.close()
+    assert not Path(f"/proc/{last}").exists() and not folder.exists()
 
 
 def test_case_that_does_not_end_is_refused(sanitizer, monkeypatch):
@@ -164,7 +167,9 @@ def test_case_is_run_once_and_the_oracle_is_not_asked(simulated_device, monkeypa
     arguments = {"m": 3, "n": 5, "k": 64, "config": "BM32_BN32_BK128", "dtype": "bf16"}
     for defect in (None, DEFECT):
         before = simulated_device.launches
-        once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", defect, arguments, 0, "exact", 0))
+        why = once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", defect, arguments, 0, "exact", 0))
         assert simulated_device.launches > before
-    once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", None, arguments | {"config": "none"}, 0, "exact", 0))
-    assert "KeyError: 'none'" in capsys.readouterr().err, "told, and no failure"
+        assert why is None
+    why = once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", None, arguments | {"config": "none"}, 0, "exact", 0))
+    assert why == "did not run, KeyError: 'none'"
+    assert "KeyError: 'none'" in capsys.readouterr().err

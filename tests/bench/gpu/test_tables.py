@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 from click.testing import CliRunner
 
-from fp4guard.bench.commands import GPU_TABLES, bench
 from fp4guard.bench.gpu import clean, survival
 from fp4guard.bench.gpu.pool import spread
 from fp4guard.bench.gpu.table import Scale, Table, as_json, as_markdown, by_target
 from fp4guard.bench.gpu.tables import TABLES
 from fp4guard.checks.answered import Answered
+from fp4guard.cli_bench import GPU_TABLES, bench
 from fp4guard.errors import UsageError
 from fp4guard.fuzzing.setting import Setting
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..commands import CLEAN, ERROR, INTERRUPTED, as_text, guarded, tell
+from .commands import CLEAN, ERROR, INTERRUPTED, as_text, guarded, tell
 
 #: The tables of `bench gpu`: named here, for `--help` must import nothing heavy.
 GPU_TABLES = ("cost", "clean", "defects", "survival")
@@ -25,8 +25,8 @@ def bench() -> None:
 @guarded
 def sim(rounds: int, as_json: bool) -> int:
     """One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter."""
-    from ..console import Console
-    from . import sim
+    from .bench import sim
+    from .console import Console
 
     rows = Console(stderr=as_json).bench(sim.compare(rounds))
     if as_json:
@@ -40,8 +40,8 @@ def sim(rounds: int, as_json: bool) -> int:
 @guarded
 def gluon(rounds: int, as_json: bool) -> int:
     """One launch of a Gluon kernel in the simulator beside its twin's in plain Triton."""
-    from ..console import Console
-    from . import gluon
+    from .bench import gluon
+    from .console import Console
 
     rows = Console(stderr=as_json).bench_gluon(gluon.compare(rounds))
     if as_json:
@@ -55,8 +55,8 @@ def gluon(rounds: int, as_json: bool) -> int:
 @guarded
 def oracle(rounds: int, as_json: bool) -> int:
     """Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each."""
-    from ..console import Console
-    from . import oracle
+    from .bench import oracle
+    from .console import Console
 
     rows = Console(stderr=as_json).bench_oracle(oracle.compare(rounds))
     if as_json:
@@ -76,11 +76,11 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
 
     A TABLE is cost, clean, defects or survival; all of them without one.
     """
-    from ..console import Console
-    from ..gpu.device import current_gpu
-    from ..interrupts import heard, interruptible
-    from .gpu.table import Scale, as_json, as_markdown, environment
-    from .gpu.tables import TABLES
+    from .bench.gpu.table import Scale, as_json, as_markdown, environment
+    from .bench.gpu.tables import TABLES
+    from .console import Console
+    from .gpu.device import current_gpu
+    from .interrupts import heard, interruptible
 
     current_gpu()  # or it is refused before anything is run
     console = Console(stderr=form is not None)
