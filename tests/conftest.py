@@ -7,6 +7,7 @@ from hypothesis import settings
 from torch.utils._python_dispatch import _disable_current_modes
 
 import fp4guard as fg
+from fp4guard.gpu.memory import DeviceMemory
 from fp4guard.gpu.region import DeviceRegion
 from fp4guard.memory import ORDINARY, Memory
 from fp4guard.sim import Simulator
@@ -82,7 +83,17 @@ def simulated_device(monkeypatch):
                     memory.region_of(tensor, "device memory")
             fill(region, poison)
 
+    renew = DeviceMemory.renew_patterns
+
+    def known_renew(regions):
+        renew(regions)
+        with _disable_current_modes():
+            for region in regions:
+                if isinstance(region, DeviceRegion):
+                    memory.region_of(region.held, "device memory")
+
     monkeypatch.setattr(DeviceRegion, "fill", known_fill)
+    monkeypatch.setattr(DeviceMemory, "renew_patterns", known_renew)
     simulator = Simulator(memory, parse_arch("sm_90"))
     with simulator.intercepting():
         yield simulator
