@@ -18,8 +18,8 @@ from ...fuzzing.setting import Setting
 from ...fuzzing.target import Target
 from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
+from ...isolation.request import Request
 from ...ttir import Arch
-from .once import Shown
 from .pool import at_end, spread
 from .sanitizer import TOOLS, Tool, Watched, is_there
 from .table import Scale, Table
@@ -148,8 +148,7 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
     """What a tool says of the cases: it sees a defect where it is silent on the same case of the right kernel."""
     said = None
     for report in shown:
-        case = report.case
-        wrong = Shown(spec_of(report.target), report.defect, dict(case.arguments), case.seed, case.regime, case.layout)
+        wrong = Request.of(report.target, report.case, None, report.defect, _GPUS["cuda"])
         try:
             if not _watched(tool).errors(wrong):
                 continue
@@ -157,7 +156,7 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
             if _watched(tool).errors(replace(wrong, defect=None)):
                 said = "without it too"
             elif _watched(tool).errors(wrong):
-                return Seen("seen", repr(case))
+                return Seen("seen", repr(report.case))
         except UsageError as error:
             said = str(error).splitlines()[0]
     return Seen(said)

@@ -6,41 +6,27 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Client
 from typing import Any
 
 import torch
 from triton.runtime.jit import JITFunction
 
-from ...fuzzing.case import Case
 from ...fuzzing.loading import load_target, with_defect
 from ...gpu.device import current_gpu
 from ...gpu.plain import PlainMemory
+from ...isolation.request import Request
 from ...sim.hooks import Hooks
 from .launches import launches_of, unanswered
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A case of the target that a spec names, with a defect planted, or none."""
-
-    spec: str
-    defect: str | None
-    arguments: dict[str, Any]
-    seed: int
-    regime: str
-    layout: int
-
-
-def run(shown: Shown) -> str | None:
+def run(request: Request) -> str | None:
     """Run the target once; why nothing was launched. An exception of the target's own that comes later is told and is
     no failure: the tool has seen what it can see.
     """
-    target = load_target(shown.spec)
-    if shown.defect is not None:
-        target = with_defect(target, shown.defect)
-    case = Case(shown.arguments, shown.seed, shown.regime, shown.layout)
+    target = load_target(request.spec)
+    if request.defect is not None:
+        target = with_defect(target, request.defect)
     device = current_gpu().device
     launched: list[str] = []
 
@@ -54,7 +40,7 @@ def run(shown: Shown) -> str | None:
 
     with unanswered(), Hooks((JITFunction, "run", noted)).installed():
         try:
-            launches_of(target).function(PlainMemory(case, {}, device), **shown.arguments)
+            launches_of(target).function(PlainMemory(request.case, {}, device), **request.arguments)
             torch.cuda.synchronize(device)
         except Exception as error:
             traceback.print_exc()

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from fp4guard.bench.gpu import detection, once
-from fp4guard.bench.gpu.once import Shown
 from fp4guard.bench.gpu.sanitizer import MEMCHECK, PLAIN, TOOLS, Tool, Watched, run_below
 from fp4guard.errors import UsageError
-from fp4guard.fuzzing.setting import Setting
+from fp4guard.fuzzing.case import Case
+from fp4guard.fuzzing.loading import load_target
+from fp4guard.fuzzing.setting import SIMULATED, Setting
 from fp4guard.gpu.device import Gpu
+from fp4guard.isolation.request import Request
 
 FAMILY, DEFECT = "gemm_afp4wfp4", "scale-k-unmasked"
 
@@ -165,11 +167,12 @@ def test_case_is_run_once_and_the_oracle_is_not_asked(simulated_device, monkeypa
     monkeypatch.setattr(once, "current_gpu", lambda: Gpu(torch.device("cpu"), "sm_90"))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
     arguments = {"m": 3, "n": 5, "k": 64, "config": "BM32_BN32_BK128", "dtype": "bf16"}
+    target = load_target(f"kernels.{FAMILY}::{FAMILY}")
     for defect in (None, DEFECT):
         before = simulated_device.launches
-        why = once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", defect, arguments, 0, "exact", 0))
+        why = once.run(Request.of(target, Case(arguments), None, defect, SIMULATED))
         assert simulated_device.launches > before
         assert why is None
-    why = once.run(Shown(f"kernels.{FAMILY}::{FAMILY}", None, arguments | {"config": "none"}, 0, "exact", 0))
+    why = once.run(Request.of(target, Case(arguments | {"config": "none"}), None, None, SIMULATED))
     assert why == "did not run, KeyError: 'none'"
     assert "KeyError: 'none'" in capsys.readouterr().err
