@@ -12,7 +12,7 @@ from ..checks import Finding
 from ..checks.answered import Answered
 from ..checks.coverage import Coverage
 from ..fuzzing.case import Case
-from ..fuzzing.loading import spec_of
+from ..fuzzing.loading import load_target, spec_of, with_defect
 from ..fuzzing.setting import Setting
 from ..fuzzing.target import Target
 from ..ttir import Arch, parse_arch
@@ -52,6 +52,11 @@ class Request:
     @property
     def case(self) -> Case:
         return Case(self.arguments, self.seed, self.regime, self.layout)
+
+    def load(self) -> Target:
+        """The target, with the defect planted. Raises as `load_target` and `with_defect`."""
+        target = load_target(self.spec, self.wanted)
+        return target if self.defect is None else with_defect(target, self.defect)
 
     @property
     def wanted(self) -> Arch | None:

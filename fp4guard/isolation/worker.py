@@ -15,7 +15,6 @@ from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumptio
 
 from ..errors import Fp4guardError, UnsupportedError
 from ..fuzzing.examine import Report, examine_case
-from ..fuzzing.loading import load_target, with_defect
 from ..fuzzing.target import Target
 from ..gpu.device import current_gpu
 from ..gpu.examine import examine_on_gpu
@@ -54,10 +53,7 @@ def answer_to(request: Request, journal: Journal) -> Answer:
 
     def examined() -> Examined:
         os.chdir(request.folder)  # the client may have changed it, and so may the case before
-        target = load_target(request.spec, request.wanted)
-        if request.defect is not None:
-            target = with_defect(target, request.defect)
-        return _DEVICES[request.setting.device](target, request, journal)
+        return _DEVICES[request.setting.device](request.load(), request, journal)
 
     return _told(examined)
 

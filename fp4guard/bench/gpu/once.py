@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from triton.runtime.jit import JITFunction
 
-from ...fuzzing.loading import load_target, with_defect
 from ...gpu.device import current_gpu
 from ...gpu.plain import PlainMemory
 from ...isolation.request import Request
@@ -24,9 +23,7 @@ def run(request: Request) -> str | None:
     """Run the target once; why nothing was launched. An exception of the target's own that comes later is told and is
     no failure: the tool has seen what it can see.
     """
-    target = load_target(request.spec)
-    if request.defect is not None:
-        target = with_defect(target, request.defect)
+    target = request.load()
     device = current_gpu().device
     launched: list[str] = []
 
