@@ -164,14 +164,12 @@ class CaseMemory(Memory):
         poison, and the outputs must not depend on them. Raises UsageError when it has another shape.
         """
         values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
-        region = self.place(name, Role.INPUT, values, self._layout(name, layouts))
-        if undefined is not None:
-            mask = np.asarray(undefined)
-            if mask.shape != region.shape or mask.dtype != bool:
-                raise UsageError(
-                    f"mem.input({name!r}, undefined={mask.dtype} {mask.shape}): allowed is bool {region.shape}"
-                )
-            region.forget(mask, self.poison)
+        mask = None if undefined is None else np.asarray(undefined)
+        if mask is not None and (mask.shape != tuple(values.shape) or mask.dtype != bool):
+            raise UsageError(
+                f"mem.input({name!r}, undefined={mask.dtype} {mask.shape}): allowed is bool {tuple(values.shape)}"
+            )
+        region = self.place(name, Role.INPUT, values, self._layout(name, layouts), mask)
         self.remember(region)
         return region.tensor
 

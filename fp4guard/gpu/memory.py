@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -49,10 +50,14 @@ class DeviceMemory(CaseMemory):
     ) -> Region:
         return self._make(name, role, shape, dtype, strides, 0)
 
-    def place(self, name: str, role: Role, values: torch.Tensor, layout: Layout = CONTIGUOUS) -> Region:
+    def place(
+        self, name: str, role: Role, values: torch.Tensor, layout: Layout = CONTIGUOUS,
+        undefined: np.ndarray[Any, Any] | None = None,
+    ) -> Region:  # fmt: skip
         shape = tuple(values.shape)
         strides = layout.strides(shape)
-        return self._make(name, role, shape, values.dtype, strides, layout.offset, self._uploaded(values, strides))
+        given = self._uploaded(values, strides)
+        return self._make(name, role, shape, values.dtype, strides, layout.offset, given, undefined)
 
     def region_of(self, tensor: torch.Tensor, name: str) -> Region:
         if tensor.device.type != self.device_type:
@@ -78,7 +83,7 @@ class DeviceMemory(CaseMemory):
 
     def _make(
         self, name: str, role: Role, shape: tuple[int, ...], dtype: torch.dtype, strides: tuple[int, ...],
-        offset: int, given: torch.Tensor | None = None,
+        offset: int, given: torch.Tensor | None = None, undefined: np.ndarray[Any, Any] | None = None,
     ) -> Region:  # fmt: skip
         size = dtype.itemsize
         inside = (span(shape, strides) + offset) * size
@@ -90,7 +95,10 @@ class DeviceMemory(CaseMemory):
             storage, base = self._allocator.take(inside, zone)
             region = self.region(name, role, storage, dtype, shape, strides, base + offset * size)
             region.given, region.held = given, self._pattern(dtype)
-            region.fill(self.poison)
+            if undefined is None:
+                region.fill(self.poison)
+            else:
+                region.forget(undefined, self.poison)
         return self.add(region)
 
     def _pattern(self, dtype: torch.dtype) -> torch.Tensor:

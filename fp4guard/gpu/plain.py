@@ -20,19 +20,11 @@ class _PlainRegion(DeviceRegion):
             self.tensor.copy_(torch.from_numpy(self.bits().copy()).view(self.dtype).reshape(self.shape))
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
-        """Elements (bool [*shape]) that nothing is ever written to: the others move to memory as torch gives it."""
-        if not mask.any():
-            return
-        held = self._integers()
-        self.buffer = torch.empty_like(self.buffer)
-        keep = torch.from_numpy(np.asarray(~mask)).to(self.buffer.device)
-        self._integers()[keep] = held[keep]
-
-    def _integers(self) -> torch.Tensor:
-        """The elements' bits: not all types can be indexed."""
-        return self.tensor.view(
-            (torch.uint8, torch.int16, torch.int32, torch.int64)[self.dtype.itemsize.bit_length() - 1]
-        )
+        """Elements (bool [*shape]) that nothing is ever written to; the others get their values."""
+        integer = (torch.uint8, torch.int16, torch.int32, torch.int64)[self.dtype.itemsize.bit_length() - 1]
+        values = torch.from_numpy(self.bits().copy()).view(integer).reshape(self.shape)  # not all types can be indexed
+        kept = torch.from_numpy(np.asarray(~mask))
+        self.tensor.view(integer)[kept.to(self.buffer.device)] = values[kept].to(self.buffer.device)
 
 
 class PlainMemory(DeviceMemory):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,11 +147,16 @@ class Memory:
         """As `empty`, with the strides given in elements."""
         return self.add(guarded_strided(name, role, shape, dtype, strides, 0, self.poison))
 
-    def place(self, name: str, role: Role, values: torch.Tensor, layout: Layout = CONTIGUOUS) -> Region:
-        """A region that holds a copy of `values`, wholly initialised."""
+    def place(
+        self, name: str, role: Role, values: torch.Tensor, layout: Layout = CONTIGUOUS,
+        undefined: np.ndarray[Any, Any] | None = None,
+    ) -> Region:  # fmt: skip
+        """A region that holds a copy of `values`, initialised but for what is `undefined`, bool [*shape]."""
         region = self.empty(name, role, tuple(values.shape), values.dtype, layout)
         region.tensor.copy_(values)
         region.seal()
+        if undefined is not None:
+            region.forget(undefined, self.poison)
         return region
 
     def find(self, address: int) -> Region | None:

@@ -35,8 +35,13 @@ def test_target_runs_without_guards(simulated_device, spec, arguments, layout):
 
 def test_what_is_undefined_is_never_written(simulated_device, monkeypatch):
     """Another tool is to see it as it is: the memory that torch gave."""
-    fresh = torch.empty_like
-    monkeypatch.setattr(torch, "empty_like", lambda buffer: fresh(buffer).fill_(0xA5))
+    fresh = torch.empty
+
+    def dirty(*size, **options):
+        made = fresh(*size, **options)
+        return made.fill_(0xA5) if made.dtype is torch.uint8 else made
+
+    monkeypatch.setattr(torch, "empty", dirty)
     memory = PlainMemory(Case({}), {}, torch.device("cpu"))
     undefined = np.zeros((4, 6), bool)
     undefined[:, 4:] = True
