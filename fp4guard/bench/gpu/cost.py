@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ...fuzzing.target import Target
 from ...gpu.allocators import Arena
 from ...gpu.device import current_gpu
 from ...gpu.examine import Examination
+from ...gpu.guards import check_kernel, fill_kernel
 from ...gpu.plain import PlainMemory
 from ...sim.hooks import Hooks
 from .cost_cases import CASES
@@ -26,15 +28,20 @@ from .launches import launches_of, unanswered
 from .sanitizer import MEMCHECK, PLAIN, Tool, is_there, run_below
 from .table import Scale, Table
 
+#: Times that the device's part is measured, plain and guarded in turn: medians are told.
+_ROUNDS = 5
+
+_GUARDS = frozenset(kernel.fn.__name__ for kernel in (fill_kernel, check_kernel))
+
 
 @dataclass(frozen=True)
 class Measured:
     """A row of the result, in milliseconds.
 
     On the device: `plain_ms` the target's kernels in one run without guards; `kernels_ms` the same in the two runs of a
-    guarded case; `guards_ms` whatever else it does there, filling and comparing above all. `ratio` is theirs to two
-    plain runs; the inputs' upload and the results' download are `transfers_ms`. `case_ms` is the whole case with its
-    oracle, wall time.
+    guarded case; `guards_ms` filling and comparing. `ratio` is theirs to two plain runs. What the target asks of torch
+    is in none of them; the inputs' upload and the results' download are `transfers_ms`. `case_ms` is the whole case
+    with its oracle, wall time.
 
     Wall time of the launches alone, each waited for: `launch_ms` plain, `memcheck_ms` below compute-sanitizer (None
     where that is not installed), `first_ms` with the compilation.
@@ -70,19 +77,24 @@ def _measure(scale: Scale) -> Iterator[Measured]:
             launches = launches_of(target)
             names = _kernels(partial(_run_plain, launches, case, cache, gpu.device))  # compiles, and makes the data
             Examination(launches, case, gpu.device, arenas, cache).findings()
-            plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device), names)
-            guarded = _device_times(Examination(launches, case, gpu.device, arenas, cache).findings, names)
+            rounds = []
+            for _ in range(_ROUNDS):
+                plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device), names)
+                guarded = _device_times(Examination(launches, case, gpu.device, arenas, cache).findings, names)
+                own = guarded["kernels"] + guarded["guards"]
+                rounds.append((plain["kernels"], *guarded.values(), own / (2 * plain["kernels"])))
+        plain_ms, kernels_ms, guards_ms, transfers_ms, ratio = map(statistics.median, zip(*rounds, strict=True))
         began = time.perf_counter()
         if found := Examination(target, case, gpu.device, arenas, cache).findings():
             raise UsageError(f"{spec}: {found[0].message}: what is wrong is not measured")
         spent = (time.perf_counter() - began) * 1e3
         yield Measured(
             spec.split("::")[1],
-            plain["kernels"],
-            guarded["kernels"],
-            guarded["guards"],
-            (guarded["kernels"] + guarded["guards"]) / (2 * plain["kernels"]),
-            guarded["transfers"],
+            plain_ms,
+            kernels_ms,
+            guards_ms,
+            ratio,
+            transfers_ms,
             spent,
             plainly["launch_ms"],
             None if below is None else below["launch_ms"],
@@ -94,9 +106,10 @@ TABLE = Table(
     "cost",
     "What guards cost",
     "Milliseconds of the device for one run of the target without guards, and for the two guarded runs of a case: its "
-    "own kernels, and filling and comparing the guards; `ratio` is theirs to two plain runs. `memcheck` is how many "
-    "times as long launches take below compute-sanitizer, wall time, each waited for; `case` the whole case with its "
-    "oracle and `first launch` with its compilation, milliseconds of wall time.",
+    "own kernels, and filling and comparing the guards; `ratio` is theirs to two plain runs, and what the target asks "
+    f"of torch is in none of them: medians of {_ROUNDS}, in turn. `memcheck` is how many times as long launches take "
+    "below compute-sanitizer, wall time, each waited for; `case` the whole case with its oracle and `first launch` "
+    "with its compilation, milliseconds of wall time.",
     ("kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "case", "first launch"),
     _measure,
 )
@@ -123,23 +136,27 @@ def _kernels(work: Callable[[], object]) -> set[str]:
 
 
 def _device_times(work: Callable[[], object], names: set[str]) -> Mapping[str, float]:
-    """Milliseconds that the device spent, by what on; `names` are the target's own kernels."""
+    """Milliseconds that the device spent on kernels, guards and transfers; `names` are the target's own kernels."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
     spent = {"kernels": 0.0, "guards": 0.0, "transfers": 0.0}
     for event in profile.events():
         if event.device_type.name == "CUDA":
-            spent[_sort(event.name, names)] += event.time_range.elapsed_us() / 1e3
+            sort = _sort(event.name, names)
+            if sort is not None:
+                spent[sort] += event.time_range.elapsed_us() / 1e3
     if not spent["kernels"]:
         raise UsageError("the profiler of torch saw no kernel on this device; it needs CUPTI's access to it")
     return spent
 
 
-def _sort(name: str, names: set[str]) -> str:
+def _sort(name: str, names: set[str]) -> str | None:
     if name in names:
         return "kernels"
-    return "transfers" if name.startswith(("Memcpy HtoD", "Memcpy DtoH")) else "guards"
+    if name in _GUARDS:
+        return "guards"
+    return "transfers" if name.startswith(("Memcpy HtoD", "Memcpy DtoH")) else None
 
 
 def _launches(tool: Tool) -> list[dict[str, float]]:

@@ -21,7 +21,7 @@ from ...isolation.examiners import gpu_arch
 from ...isolation.request import Request
 from ...ttir import Arch
 from .pool import at_end, spread
-from .sanitizer import TOOLS, Tool, Watched, is_there
+from .sanitizer import TOOLS, EndedError, NothingRanError, Tool, Watched, is_there
 from .table import Scale, Table
 
 _SIMULATOR = "sim"
@@ -153,13 +153,23 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
             if not _watched(tool).errors(wrong):
                 continue
             # And once more: what a tool says once, when its process starts, is about neither.
-            if _watched(tool).errors(replace(wrong, defect=None)):
+            if _alarmed(tool, replace(wrong, defect=None)):
                 said = "without it too"
             elif _watched(tool).errors(wrong):
                 return Seen("seen", repr(report.case))
+        except EndedError:
+            said = "crash"
         except UsageError as error:
-            said = str(error).splitlines()[0]
+            said = str(error).removeprefix(f"{tool.name}: ").splitlines()[0]
     return Seen(said)
+
+
+def _alarmed(tool: Tool, right: Request) -> bool:
+    """Whether a tool says anything of the right kernel, which may well refuse a case that the wrong one takes."""
+    try:
+        return bool(_watched(tool).errors(right))
+    except NothingRanError:
+        return False
 
 
 def _measure(scale: Scale) -> Iterator[Measured]:
@@ -198,7 +208,8 @@ TABLE = Table(
     "in guarded memory and beside guard pages, and plainly below the tools of compute-sanitizer, with torch's caching "
     f"allocator and without. What the GPU does not show in that case is searched for in {_CASES_ON_GPU} others "
     "for each target of the kernel (`search`), and a case found so is shown to the tools as well. A defect is *seen* "
-    "by whoever reports it, and nothing in the same case of the right kernel (or `without it too`).",
+    "by whoever reports it, and nothing in the same case of the right kernel (or `without it too`). `crash` below a "
+    "tool: the process ended, and the tool said nothing of it.",
     ("target", "defect", *_DETECTORS),
     _measure,
     summary=_summary,

@@ -19,6 +19,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+#: Seconds for a process to end when it is told to.
+_PATIENCE = 20.0
+
+
 def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result]:
     """The results of a module's function, as they come. What it raises is raised here, and ends the rest.
 
@@ -35,8 +39,12 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
                 yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in context.active_children():
+            processes = context.active_children()
+            for process in processes:
                 process.terminate()
+            for process in processes:
+                process.join(_PATIENCE)
+                process.kill()
             raise
 
 
@@ -50,7 +58,8 @@ _AT_END: list[Callable[[], None]] = []
 
 
 def _end(number: int, frame: object) -> None:
-    """Not by an exception: whatever runs may catch it, and go on."""
+    """Not by an exception: whatever runs may catch it, and go on. And once: the pool, too, ends what is left of it."""
+    signal.signal(number, signal.SIG_IGN)
     for stop in _AT_END:
         with suppress(Exception):
             stop()

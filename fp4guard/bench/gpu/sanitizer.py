@@ -19,8 +19,11 @@ from ...errors import UsageError
 
 _PROGRAM = "compute-sanitizer"
 
-#: After an error, the kernel is ended, and not what comes after it.
-_OPTIONS = {"memcheck": ("--destroy-on-device-error", "kernel")}
+#: Errors that a tool tells of before it falls silent, for the rest of its life.
+_LIMIT = 10_000
+#: Of all tools; and of one, for which an error ends the kernel, and not what comes after it.
+_OPTIONS = ("--show-backtrace", "no", "--print-limit", str(_LIMIT))
+_OPTIONS_OF = {"memcheck": ("--destroy-on-device-error", "kernel")}
 
 #: Seconds for a module below a tool to end, and for one case to be run there.
 _PATIENCE, _PATIENCE_OF_A_CASE = 240.0, 90.0
@@ -53,7 +56,7 @@ class Tool:
         """The command that runs a module. UsageError where compute-sanitizer is missing."""
         if self.tool is not None and not is_there():
             raise UsageError(f"{_PROGRAM} is not on the PATH; it comes with CUDA's toolkit")
-        tool = [] if self.tool is None else [_PROGRAM, "--tool", self.tool, *_OPTIONS.get(self.tool, ())]
+        tool = [] if self.tool is None else [_PROGRAM, "--tool", self.tool, *_OPTIONS, *_OPTIONS_OF.get(self.tool, ())]
         return [*tool, sys.executable, "-m", module, *arguments]
 
     @property
@@ -90,8 +93,17 @@ def run_below(tool: Tool, module: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, running.returncode, output, error)
 
 
+class NothingRanError(UsageError):
+    """A case launched nothing, so that there was nothing to see."""
+
+
+class EndedError(UsageError):
+    """A case ended the process, and the tool said nothing of it."""
+
+
 class Watched:
-    """A module that runs one case after the other below a tool; it is started anew after one that it does not survive.
+    """A module that runs one case after the other below a tool; it is started anew after one that it does not survive,
+    and before the tool has told of as many errors as it ever will.
 
     The module gets an address for `multiprocessing.connection.Client`, and answers each case when it is done: None, or
     why nothing was launched.
@@ -103,14 +115,15 @@ class Watched:
         self._running: subprocess.Popen[bytes] | None = None
         self._cases: Connection[Any, Any] | None = None
         self._output: IO[bytes] | None = None
+        self._told = 0
 
     def errors(self, case: object) -> int:
         """How many errors the tool tells of while a case runs.
 
-        Raises UsageError where the case launches nothing, does not come to an end, or ends the process and the tool has
-        nothing to say of it.
+        Where it tells of none, raises NothingRanError when the case launches nothing, EndedError when it ends the
+        process. UsageError when it does not come to an end.
         """
-        if self._running is None or self._running.poll() is not None:
+        if self._running is None or self._running.poll() is not None or self._told > _LIMIT // 2:
             self.stop()
             self._start()
         assert self._cases is not None and self._running is not None and self._output is not None
@@ -130,16 +143,19 @@ class Watched:
         time.sleep(_ECHO)
         lines = self._output.read().decode(errors="replace").splitlines()
         errors = sum(line.startswith(_ERRORS) for line in lines)
+        self._told += errors
         if ended:
             self.stop()
-            answer = f"{self._module} has ended: {' '.join(lines)[-500:]}"
+        if ended and not errors:
+            raise EndedError(f"{self._tool.name}: {self._module} has ended: {' '.join(lines)[-500:]}")
         if answer is not None and not errors:
-            raise UsageError(f"{self._tool.name}: {answer}")
+            raise NothingRanError(f"{self._tool.name}: {answer}")
         return errors
 
     def close(self) -> None:
-        """End what runs, for good."""
-        self.stop()
+        """End what runs, for good. It is not waited for: a signal's handler may be what calls this."""
+        if self._running is not None:
+            _kill(self._running)
         self._folder.cleanup()
 
     def stop(self) -> None:
@@ -152,6 +168,7 @@ class Watched:
         if self._output is not None:
             self._output.close()
         self._cases = self._running = self._output = None
+        self._told = 0
 
     def _start(self) -> None:
         folder = Path(self._folder.name)

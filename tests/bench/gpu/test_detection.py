@@ -1,6 +1,7 @@
 """Defects and who sees them: the simulator in the GPU's place, and a tool of our own in compute-sanitizer's."""
 
 import os
+import signal
 import textwrap
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from fp4guard.bench.gpu import detection, once
-from fp4guard.bench.gpu.sanitizer import MEMCHECK, PLAIN, TOOLS, Tool, Watched, run_below
+from fp4guard.bench.gpu.sanitizer import MEMCHECK, PLAIN, TOOLS, EndedError, NothingRanError, Tool, Watched, run_below
 from fp4guard.errors import UsageError
 from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target
@@ -48,9 +49,10 @@ def sanitizer(tmp_path, monkeypatch):
     script.write_text(
         textwrap.dedent("""\
         #!/bin/sh
-        [ "$1 $2 $3 $4" = "--tool memcheck --destroy-on-device-error kernel" ] || exit 9
+        [ "$1 $2 $7 $8" = "--tool memcheck --destroy-on-device-error kernel" ] || exit 9
+        [ "$3 $4 $5" = "--show-backtrace no --print-limit" ] || exit 9
         echo "========= COMPUTE-SANITIZER"
-        shift 4
+        shift 8
         "$@"
         echo "========= ERROR SUMMARY: 0 errors"
         """)
@@ -68,14 +70,25 @@ def test_lines_about_a_case_are_counted(sanitizer):
     assert watched.errors("reads beyond, dies") == 1, "what was said before the end counts"
     assert watched.errors("right") == 0
     assert watched._running.pid != first
-    with pytest.raises(UsageError, match="memcheck: module_to_watch has ended: the case is dies"):
+    with pytest.raises(EndedError, match="memcheck: module_to_watch has ended: the case is dies"):
         watched.errors("dies")
     assert watched.errors("reads beyond") == 1
-    with pytest.raises(UsageError, match="memcheck: did not run"):
+    with pytest.raises(NothingRanError, match="memcheck: did not run"):
         watched.errors("nothing is launched")
-    last, folder = watched._running.pid, Path(watched._folder.name)
+    last, folder = watched._running, Path(watched._folder.name)
     watched.close()
-    assert not Path(f"/proc/{last}").exists() and not folder.exists()
+    assert last.wait(10) == -signal.SIGKILL and not folder.exists()
+
+
+def test_tool_is_started_anew_before_it_falls_silent(sanitizer, monkeypatch):
+    monkeypatch.setattr("fp4guard.bench.gpu.sanitizer._LIMIT", 4)
+    watched = Watched(MEMCHECK, "module_to_watch")
+    processes = []
+    for _ in range(5):
+        assert watched.errors("reads beyond") == 1
+        processes.append(watched._running.pid)
+    assert len(set(processes)) == 2 and processes[2] != processes[3]
+    watched.stop()
 
 
 def test_case_that_does_not_end_is_refused(sanitizer, monkeypatch):
@@ -138,6 +151,24 @@ def test_defect_is_shown_to_every_detector(tools):
     assert row.cells()[2:] == ("oob-read", "oob-read", "oob-read", "seen", "without it too", "-")
     summary = detection.TABLE.summary([row]).splitlines()
     assert summary[-1] == "| all | 1 | 1 | 1 | 1 | 0 | 0 |"
+
+
+def raising(error):
+    raise error
+
+
+def test_right_kernel_may_refuse_the_case(tools):
+    tools[TOOLS[1]].about = lambda shown: shown.defect is not None or raising(NothingRanError("did not run"))
+    tools[TOOLS[2]].about = lambda shown: raising(NothingRanError(f"{TOOLS[2].name}: did not run"))
+    row = detection._show((FAMILY, DEFECT, "sm_90"))
+    assert [row.seen[tool.name].what for tool in TOOLS] == ["seen", "seen", "did not run"]
+    assert row.seen[TOOLS[2].name].case is None
+
+
+def test_end_of_the_process_is_no_word_of_the_tool(tools):
+    tools[TOOLS[1]].about = lambda shown: raising(EndedError("it has ended: no more"))
+    row = detection._show((FAMILY, DEFECT, "sm_90"))
+    assert row.seen[TOOLS[1].name] == detection.Seen("crash")
 
 
 def test_defect_that_the_case_does_not_show_is_searched_for(tools, monkeypatch):
