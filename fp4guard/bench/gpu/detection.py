@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from ... import included
 from ...errors import UsageError
@@ -90,14 +90,15 @@ def _show(work: tuple[str, str, str]) -> Measured:
     if own is not None and own.name != arch:
         return Measured(family, defect, own.name, seen)
     shown = [report]
-    for name in _GPUS:
+    detectors: dict[str, Callable[[list[Report]], Seen]] = {
+        **{name: partial(_on_gpu, family, defect, name) for name in _GPUS},
+        **{tool.name: partial(_below, tool) for tool in TOOLS if is_there()},
+    }
+    for name, detector in detectors.items():
         try:
-            seen[name] = _on_gpu(family, defect, _examiner(name), shown)
+            seen[name] = detector(shown)
         except Exception as error:  # of fp4guard's own: the other detectors are none the worse
             seen[name] = Seen(f"{type(error).__name__}: {error}".splitlines()[0])
-    if is_there():
-        for tool in TOOLS:
-            seen[tool.name] = _below(tool, shown)
     return Measured(family, defect, None, seen)
 
 
@@ -125,8 +126,9 @@ def _searched(
     return row, keeping.last if row.found else None
 
 
-def _on_gpu(family: str, defect: str, examiner: IsolatedExaminer, shown: list[Report]) -> Seen:
+def _on_gpu(family: str, defect: str, name: str, shown: list[Report]) -> Seen:
     """What the GPU says of the cases that show the defect, or of others; one of its own is added to them."""
+    examiner = _examiner(name)
     for report in shown:
         here = examiner.examine(report.target, report.case, None, defect)
         if here.findings:
