@@ -90,7 +90,8 @@ def simulated_device(monkeypatch):
         with _disable_current_modes():
             for region in regions:
                 if isinstance(region, DeviceRegion):
-                    memory.region_of(region.held, "device memory")
+                    for tensor in (region.buffer, region.held):
+                        memory.region_of(tensor, "device memory")
 
     monkeypatch.setattr(DeviceRegion, "fill", known_fill)
     monkeypatch.setattr(DeviceMemory, "renew_patterns", known_renew)

@@ -26,6 +26,7 @@ from ..sim.callers import launching_line
 from ..sim.hooks import Hooks
 from . import guards
 from .allocators import Allocator, Arena
+from .arguments import GuardedArguments
 from .check import Verdict, compare, counterpart, mirror, note_written
 from .device import current_gpu
 from .guard_pages import ENDS, GuardPages
@@ -124,7 +125,7 @@ class Examination:
             if self._device.type != "cpu":
                 torch.cuda.manual_seed(self._case.seed)
             try:
-                with GuardAllocations(memory):
+                with GuardAllocations(memory), GuardedArguments(memory).active():
                     self._target.function(memory, **self._case.arguments)
             except (Fp4guardError, UnsatisfiedAssumption, torch.OutOfMemoryError):
                 raise

@@ -29,7 +29,7 @@ MOST_BYTES = 2**31 - (8 << 20)
 class DeviceMemory(CaseMemory):
     """`CaseMemory` whose tensors are on a GPU. What is allocated there is handed back by `allocator.reset()`.
 
-    Layouts whose rows lie 2^31 elements apart are the simulator's: it alone pays nothing for what lies between.
+    Layouts whose parts lie 2^31 elements apart are the simulator's: it alone pays nothing for what lies between.
     """
 
     def __init__(self, case: Case, poison: Poison, cache: dict[str, Any], allocator: Allocator) -> None:
@@ -132,6 +132,8 @@ class DeviceMemory(CaseMemory):
             return sent
 
     def _layout(self, name: str, layouts: Sequence[Layout]) -> Layout:
-        # The same number is the same layout as in the simulator, but where rows lie too far apart.
+        # The same number is the same layout as in the simulator. Where that one's parts lie too far apart, it is the
+        # one with the widest gaps: whoever takes them to follow one another is wrong there as well.
         layout = super()._layout(name, layouts)
-        return layouts[0] if layout.reach else layout
+        near = [other for other in layouts if not other.reach]
+        return max(near, key=lambda other: (other.plane_gap, other.row_gap)) if layout.reach and near else layout

@@ -27,7 +27,10 @@ def launching_line() -> Location | None:
 
 
 _HERE = Path(__file__).parent
-_INNER = [Path(triton.__file__).parent, Path(torch.__file__).parent, _HERE, _HERE.with_name("session")]
+_INNER = [
+    *(Path(str(package.__file__)).parent for package in (triton, torch)),
+    *(_HERE.with_name(room) for room in ("sim", "session", "gpu")),
+]
 
 
 @cache

@@ -72,6 +72,33 @@ def gives_what_it_has_changed(mem, n):
     mem.expect(out, torch.ones(n))
 
 
+@triton.jit
+def add_parts_kernel(parts, out, n, n_read, n_written, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    high = tl.load(parts[1] + i, mask=i < n_read, other=0.0)
+    total = tl.load(parts[0] + i, mask=i < n, other=0.0) + high
+    tl.store(out + i, total + tl.sum(high * 0.0, axis=0), mask=i < n_written)
+
+
+@fg.fuzz(n=fg.dims(tile=64, max=63), read=[0], written=[0])
+def adds_what_torch_made(mem, n, read, written):
+    """The addends, parts of one storage, and the sum lie in memory that torch takes for itself."""
+    x = mem.tensor("x", (n,), torch.float32)
+    both = torch.cat([x, torch.ones_like(x)])
+    out = x * 0.0
+    add_parts_kernel[(1,)]((both[:n], both[n:]), out, n, n + read, n + written, BLOCK=64)
+    mem.expect(out, x.double() + 1)
+
+
+@fg.fuzz(n=fg.dims(tile=64, max=63), launches=[40])
+def counts_up(mem, n, launches):
+    x = mem.tensor("x", (n,), torch.float32)
+    out = x * 0.0
+    for _ in range(launches):
+        add_parts_kernel[(1,)]((out + 0.0, x * 0.0 + 1.0), out, n, n, n, BLOCK=64)
+    mem.expect(out, torch.full((n,), float(launches)))
+
+
 @fg.fuzz(n=fg.dims())
 def assumes(mem, n):
     raise UnsatisfiedAssumption  # as hypothesis.assume does, which warns outside of hypothesis
