@@ -218,6 +218,7 @@ class IsolatedExaminer:
                 [sys.executable, "-c", _SERVER, str(theirs.fileno()), self._folder.name, *modules],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                env=os.environ | {"TMPDIR": self._folder.name},  # what a compiler leaves there when it is killed, too
                 start_new_session=True,
             )
 

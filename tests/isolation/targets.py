@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 import time
 
 import hypothesis
@@ -81,6 +82,14 @@ def leaves_a_process(mem, n):
     print(f"[left {child}]", flush=True)
     if n % 10 == 7:
         os._exit(4)
+
+
+@fg.fuzz(n=SIZES)
+def leaves_a_file(mem, n):
+    if n == 7:
+        tempfile.mkstemp(prefix="left-by-a-worker-")
+        os._exit(1)
+    adds_one(mem, n)
 
 
 @fg.fuzz(n=SIZES)

@@ -182,10 +182,11 @@ def test_nothing_is_left_behind():
     with IsolatedExaminer(Setting(isolated=True, timeout=2)) as examiner:
         run(examiner, "adds", 5)
         run(examiner, "faults", 7)
-        run(examiner, "adds", 5)
+        run(examiner, "leaves_a_file", 7)
+        run(examiner, "leaves_a_file", 5)
         processes = [examiner._server.pid, examiner._worker.number]
         folder = Path(examiner._folder.name)
-        assert folder.is_dir()
+        assert len(list(folder.glob("left-by-a-worker-*"))) == 1
     assert not folder.exists()
     assert not any(Path(f"/proc/{number}").exists() for number in processes)
 

@@ -31,6 +31,8 @@ from .table import Scale, Table
 #: Times that the device's part is measured, plain and guarded in turn: medians are told.
 _ROUNDS = 5
 
+#: Copies by how the profiler names them. On the device itself fp4guard makes most: of tensors that torch has made.
+_COPIES = {"Memcpy HtoD": "transfers", "Memcpy DtoH": "transfers", "Memcpy DtoD": "guards"}
 _GUARDS = frozenset(kernel.fn.__name__ for kernel in (fill_kernel, check_kernel))
 
 
@@ -39,9 +41,9 @@ class Measured:
     """A row of the result, in milliseconds.
 
     On the device: `plain_ms` the target's kernels in one run without guards; `kernels_ms` the same in the two runs of a
-    guarded case; `guards_ms` filling and comparing. `ratio` is theirs to two plain runs. What the target asks of torch
-    is in none of them; the inputs' upload and the results' download are `transfers_ms`. `case_ms` is the whole case
-    with its oracle, wall time.
+    guarded case; `guards_ms` filling, copying and comparing. `ratio` is theirs to two plain runs. What the target asks
+    of torch is in none of them; the inputs' upload and the results' download are `transfers_ms`. `case_ms` is the whole
+    case with its oracle, wall time.
 
     Wall time of the launches alone, each waited for: `launch_ms` plain, `memcheck_ms` below compute-sanitizer (None
     where that is not installed), `first_ms` with the compilation.
@@ -106,10 +108,10 @@ TABLE = Table(
     "cost",
     "What guards cost",
     "Milliseconds of the device for one run of the target without guards, and for the two guarded runs of a case: its "
-    "own kernels, and filling and comparing the guards; `ratio` is theirs to two plain runs, and what the target asks "
-    f"of torch is in none of them: medians of {_ROUNDS}, in turn. `memcheck` is how many times as long launches take "
-    "below compute-sanitizer, wall time, each waited for; `case` the whole case with its oracle and `first launch` "
-    "with its compilation, milliseconds of wall time.",
+    "own kernels, and filling, copying and comparing for the guards; `ratio` is theirs to two plain runs. What the "
+    f"target asks of torch is in none of them. Medians of {_ROUNDS}, in turn. `memcheck` is how many times as long "
+    "launches take below compute-sanitizer, wall time, each waited for; `case` the whole case with its oracle and "
+    "`first launch` with its compilation, milliseconds of wall time.",
     ("kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "case", "first launch"),
     _measure,
 )
@@ -156,7 +158,7 @@ def _sort(name: str, names: set[str]) -> str | None:
         return "kernels"
     if name in _GUARDS:
         return "guards"
-    return "transfers" if name.startswith(("Memcpy HtoD", "Memcpy DtoH")) else None
+    return next((sort for begin, sort in _COPIES.items() if name.startswith(begin)), None)
 
 
 def _launches(tool: Tool) -> list[dict[str, float]]:

@@ -176,8 +176,8 @@ class Watched:
         with Listener(str(folder / "cases"), "AF_UNIX") as listener, output.open("wb") as file:
             command = self._tool.below(self._module, str(folder / "cases"))
             self._running = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._tool.environment,
-                start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                env=self._tool.environment | {"TMPDIR": str(folder)}, start_new_session=True,
             )  # fmt: skip
             calling, ended = listener._listener._socket, os.pidfd_open(self._running.pid)  # type: ignore[attr-defined]
             try:
