@@ -42,7 +42,7 @@ def run(request: Request) -> str | None:
         except Exception as error:
             traceback.print_exc()
             if not launched:
-                return f"did not run, {type(error).__name__}: {error}".splitlines()[0]
+                return f"did not run, {type(error).__name__}"
     return None if launched else "did not run: nothing is launched"
 
 

@@ -205,5 +205,5 @@ def test_case_is_run_once_and_the_oracle_is_not_asked(simulated_device, monkeypa
         assert simulated_device.launches > before
         assert why is None
     why = once.run(Request.of(target, Case(arguments | {"config": "none"}), None, None, SIMULATED))
-    assert why == "did not run, KeyError: 'none'"
+    assert why == "did not run, KeyError"
     assert "KeyError: 'none'" in capsys.readouterr().err
