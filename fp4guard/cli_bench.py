@@ -87,12 +87,14 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
     scale = Scale(jobs or os.cpu_count() or 1, cases)
     chosen = [TABLES[name] for name in dict.fromkeys(tables or GPU_TABLES)]
     rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
+    unfinished = list(rows)
     interrupted, errors = False, list[Exception]()
     with interruptible():
         try:
             for table in chosen:
                 try:
                     console.table(table, table.measure(scale), rows[table.name])
+                    unfinished.remove(table.name)
                 except Exception as error:
                     errors.append(error)  # what was measured is told all the same
         except KeyboardInterrupt:
@@ -100,8 +102,12 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
             heard()
     measured = {table.name: table.together(rows[table.name]) for table in chosen}
     if form is not None:
-        shown = as_json(measured, environment()) if form == "json" else None
-        click.echo(as_markdown(chosen, measured, environment()) if shown is None else as_text(shown), nl=False)
+        where = environment()
+        as_asked = {
+            "json": lambda: as_text(as_json(measured, where, unfinished)),
+            "markdown": lambda: as_markdown(chosen, measured, where, unfinished),
+        }
+        click.echo(as_asked[form](), nl=False)
     for problem in errors:
         tell(problem)
     return INTERRUPTED if interrupted else ERROR if errors else CLEAN

@@ -72,15 +72,23 @@ def environment() -> dict[str, str]:
     }
 
 
-def as_markdown(tables: Sequence[Table], measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) -> str:
-    """The tables, below what they were measured on."""
+def as_markdown(
+    tables: Sequence[Table], measured: Mapping[str, Sequence[Any]], device: Mapping[str, str], unfinished: Sequence[str]
+) -> str:
+    """The tables, below what they were measured on, and which of them are `unfinished`."""
     where = ", ".join(f"{name} {value}" for name, value in device.items())
-    return "\n".join([f"{where[0].upper()}{where[1:]}.\n", *(table.markdown(measured[table.name]) for table in tables)])
+    lines = [f"{where[0].upper()}{where[1:]}.\n"]
+    if unfinished:
+        lines.append(f"Not measured to the end: {', '.join(unfinished)}.\n")
+    return "\n".join([*lines, *(table.markdown(measured[table.name]) for table in tables)])
 
 
-def as_json(measured: Mapping[str, Sequence[Any]], device: Mapping[str, str]) -> dict[str, Any]:
-    """{"gpu": {"device", "date", versions, tables: [rows]}}."""
-    return {"gpu": {**device, **{name: [asdict(row) for row in rows] for name, rows in measured.items()}}}
+def as_json(
+    measured: Mapping[str, Sequence[Any]], device: Mapping[str, str], unfinished: Sequence[str]
+) -> dict[str, Any]:
+    """{"gpu": {"device", "date", versions, "unfinished": [tables], tables: [rows]}}."""
+    rows = {name: [asdict(row) for row in rows] for name, rows in measured.items()}
+    return {"gpu": {**device, "unfinished": list(unfinished), **rows}}
 
 
 def by_target(rows: Sequence[T], merge: Callable[[Sequence[T]], T]) -> list[T]:

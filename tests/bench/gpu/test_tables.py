@@ -51,9 +51,12 @@ def test_rows_about_the_same_are_told_as_one():
         "## Counts\n\n`cases` of each.\n\n| target | cases |\n|---|--:|\n| a\\|b | 4 |\n| c | 2 |\n\n6 in all.\n"
     )
     where = {"device": "an H100", "torch": "2.11.0"}
-    assert as_markdown([TABLE], {"counts": rows}, where).startswith("Device an H100, torch 2.11.0.\n\n## Counts\n")
-    assert as_json({"counts": rows}, where) == {
-        "gpu": where | {"counts": [{"target": "a|b", "cases": 4}, {"target": "c", "cases": 2}]}
+    begin = "Device an H100, torch 2.11.0.\n\n"
+    assert as_markdown([TABLE], {"counts": rows}, where, []).startswith(f"{begin}## Counts\n")
+    partial = as_markdown([TABLE], {"counts": rows}, where, ["counts"])
+    assert partial.startswith(f"{begin}Not measured to the end: counts.\n\n## Counts\n")
+    assert as_json({"counts": rows}, where, []) == {
+        "gpu": where | {"unfinished": [], "counts": [{"target": "a|b", "cases": 4}, {"target": "c", "cases": 2}]}
     }
 
 
@@ -77,7 +80,9 @@ def test_interrupted_table_tells_what_it_has(on_a_gpu):
     on_a_gpu(measure)
     ended = CliRunner().invoke(bench, ["gpu", "cost", "--json"])
     assert ended.exit_code == 130
-    assert json.loads(ended.stdout) == {"gpu": {"device": "none", "cost": [{"target": "a", "cases": 1}]}}
+    assert json.loads(ended.stdout) == {
+        "gpu": {"device": "none", "unfinished": ["cost"], "cost": [{"target": "a", "cases": 1}]}
+    }
 
 
 def test_table_that_fails_costs_no_other_and_no_row(on_a_gpu, monkeypatch):
@@ -89,9 +94,9 @@ def test_table_that_fails_costs_no_other_and_no_row(on_a_gpu, monkeypatch):
     monkeypatch.setitem(TABLES, "clean", replace(TABLE, name="clean"))
     ended = CliRunner().invoke(bench, ["gpu", "cost", "clean", "cost", "--json"])
     assert ended.exit_code == 2
-    assert {name: len(rows) for name, rows in json.loads(ended.stdout)["gpu"].items()} == {
-        "device": 4, "cost": 1, "clean": 2,
-    }  # fmt: skip
+    told = json.loads(ended.stdout)["gpu"]
+    assert told["unfinished"] == ["cost"]
+    assert [len(told[name]) for name in ("cost", "clean")] == [1, 2]
     assert "fp4guard: the profiler saw no kernel" in ended.stderr
 
 
