@@ -1,4 +1,4 @@
-"""Where the bytes of regions come from: an arena, used anew for every run of a case."""
+"""Where the bytes of regions come from: memory of torch's own, which lives as long as a tensor that lies in it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,25 @@ import torch
 
 from ..memory.region import ALIGNMENT
 
-#: Bytes that an arena takes from torch at a time.
-_BLOCK = 64 << 20
-
 
 class Allocator(Protocol):
-    """Gives storage on one device, in the order in which it is asked, and takes all of it back at once."""
+    """Gives storage on one device. It is given again when no tensor lies in it any more.
+
+    Not when a run is over: a target may keep what it has allocated, tables and workspaces, for all runs to come.
+    """
 
     device: torch.device
 
     def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
         """Storage uint8 [n] and the place in it where `inside` bytes begin, with guard bytes on both sides."""
 
-    def reset(self) -> None:
-        """Everything that was taken may be given again."""
 
-
-class Arena:
-    """An allocator without a call to the device's own: two runs of a case have one each, and get the same places."""
+class TorchAllocator:
+    """Asks torch each time, which keeps what is given back."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._blocks: list[torch.Tensor] = []
-        self._block = self._used = 0
 
     def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
         total = 2 * zone + -(-inside // ALIGNMENT) * ALIGNMENT
-        while self._block < len(self._blocks):
-            block = self._blocks[self._block]
-            if self._used + total <= len(block):
-                storage = block[self._used : self._used + total]
-                self._used += total
-                return storage, zone
-            self._block, self._used = self._block + 1, 0
-        self._blocks.append(torch.empty(max(total, _BLOCK), dtype=torch.uint8, device=self.device))
-        return self.take(inside, zone)
-
-    def reset(self) -> None:
-        self._block = self._used = 0
+        return torch.empty(total, dtype=torch.uint8, device=self.device), zone

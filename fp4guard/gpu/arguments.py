@@ -1,15 +1,15 @@
 """Tensors that torch has made itself, and that a kernel is given: guarded while it runs.
 
 What `cat`, `pad` or arithmetic give lies in torch's own memory, where nobody sees an access beyond it. A launch gets a
-copy of such a tensor's storage, in guarded memory, and what it leaves there is copied back.
+copy of such a tensor's storage, in guarded memory, and what it changes there is changed in the storage too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,13 +22,17 @@ from ..sim.hooks import Hooks
 from . import guards
 from .memory import DeviceMemory
 
+#: Bytes that the copies of a run may take. What comes when they are spent stays where it is.
+MOST_BYTES = 1 << 28
+
 
 class GuardedArguments:
-    """The copies of one run. A parameter of a kernel has one, for all launches: their number has no bound."""
+    """The copies of one run: one for each parameter of a kernel and size of a storage, used by all launches."""
 
     def __init__(self, memory: DeviceMemory) -> None:
         self._memory = memory
         self._copies: dict[tuple[str, str, int, torch.dtype], torch.Tensor] = {}
+        self._left = MOST_BYTES
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -47,65 +51,108 @@ class GuardedArguments:
         """A launch with copies of what is not guarded."""
         if self._memory.device_type != "cpu" and torch.cuda.current_stream() != torch.cuda.default_stream():
             return run(kernel, *args, **kwargs)
-        lent = _Lent(kernel.fn.__name__, self._copy, self._memory)
+        names = [*kernel.arg_names, *(f"argument {i}" for i in range(len(kernel.arg_names), len(args)))]
         with _disable_current_modes():
-            given = [lent.guarded(name, value) for name, value in zip(kernel.arg_names, args)]
-            named = {name: lent.guarded(name, value) for name, value in kwargs.items()}
-        result = run(kernel, *given, *args[len(given) :], **named)
+            lent = self._lent(kernel.fn.__name__, [*zip(names, args), *kwargs.items()])
+            args = tuple(_with(value, lent) for value in args)
+            kwargs = {name: _with(value, lent) for name, value in kwargs.items()}
+        result = run(kernel, *args, **kwargs)
         with _disable_current_modes():
-            for whole, copy in lent.copies.values():
-                whole.copy_(copy)
+            for loan in lent.values():
+                guards.give_back(loan.whole, loan.copy, loan.before)
         return result
 
-    def _copy(self, kernel: str, parameter: str, size: int, dtype: torch.dtype) -> torch.Tensor:
-        """Guarded memory uint8 [size] for a parameter."""
+    def _lent(self, kernel: str, given: list[tuple[str, Any]]) -> dict[int, _Loan]:
+        """What a launch borrows, by the address of the storage."""
+        wanted: dict[tuple[int, int], tuple[str, torch.Tensor]] = {}
+        for name, value in given:
+            for place, tensor in _tensors(name, value):
+                storage = tensor.untyped_storage()
+                if self._is_bare(tensor):
+                    wanted.setdefault((storage.data_ptr(), storage.nbytes()), (place, tensor))
+        apart = _apart(wanted)
+        lent = {}
+        for (address, size), (name, tensor) in wanted.items():
+            if (address, size) not in apart:
+                continue
+            copy = self._copy(kernel, name, size, tensor.dtype)
+            if copy is not None:
+                whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+                lent[address] = _Loan(whole, copy.copy_(whole), whole.clone())
+        return lent
+
+    def _is_bare(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor lies in memory of the device that has no guards."""
+        if type(tensor) not in _PLAIN or tensor.device != self._memory.device or not tensor.untyped_storage().nbytes():
+            return False
+        region = self._memory.find(tensor.untyped_storage().data_ptr())
+        return region is None or region.role is Role.FOREIGN
+
+    def _copy(self, kernel: str, parameter: str, size: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """Guarded memory uint8 [size] for a parameter; None where there is no more."""
         key = kernel, parameter, size, dtype
         if key not in self._copies:
+            if size > self._left:
+                return None
+            self._left -= size
             whole = dtype if size % dtype.itemsize == 0 else torch.uint8  # a storage may be cut into any elements
             tensor = self._memory.empty(parameter, Role.SCRATCH, (size // whole.itemsize,), whole).tensor
             self._copies[key] = tensor.view(torch.uint8)
         return self._copies[key]
 
 
-@dataclass
-class _Lent:
-    """What one launch is given: by the address of a storage, the storage (uint8) and its copy."""
+#: Others answer for themselves what is asked of them, and may have no storage.
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
-    kernel: str
-    make: Callable[[str, str, int, torch.dtype], torch.Tensor]
-    memory: DeviceMemory
-    copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
-    def guarded(self, name: str, value: Any) -> Any:
-        """An argument, or its counterpart in guarded memory."""
-        if type(value) is tuple:
-            return tuple(self.guarded(f"{name}[{i}]", part) for i, part in enumerate(value))
-        if isinstance(value, TensorWrapper):
-            return TensorWrapper(self.guarded(name, value.base), value.dtype)
-        if is_descriptor(value):
-            return replace(value, base=self.guarded(name, value.base))
-        return self._counterpart(name, value) if isinstance(value, torch.Tensor) and self._is_torch_s(value) else value
+@dataclass(frozen=True)
+class _Loan:
+    """A storage, its copy in guarded memory, and what both held before the launch; all uint8 [n]."""
 
-    def _is_torch_s(self, tensor: torch.Tensor) -> bool:
-        storage = tensor.untyped_storage()
-        if tensor.device.type != self.memory.device_type or not storage.nbytes():
-            return False
-        # Not the storage's address alone: an arena's begins with another region.
-        region = self.memory.find(storage.data_ptr() + int(tensor.storage_offset()) * tensor.element_size())
-        return region is None or region.role is Role.FOREIGN
+    whole: torch.Tensor
+    copy: torch.Tensor
+    before: torch.Tensor
 
-    def _counterpart(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        storage, size = tensor.untyped_storage(), tensor.element_size()
-        address = storage.data_ptr()
-        if address not in self.copies:
-            whole = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-            copy = self.make(self.kernel, name, storage.nbytes(), tensor.dtype)
-            copy.copy_(whole)
-            self.copies[address] = whole, copy
-        _, copy = self.copies[address]
-        elements = copy[: len(copy) // size * size].view(tensor.dtype)
-        first = elements.storage_offset() + int(tensor.storage_offset())
-        return elements.as_strided(tensor.shape, tensor.stride(), first)
+
+def _apart(extents: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Of storages by address and size, those that overlap no other: what is written to that must be seen in them."""
+    apart, reach, farthest = set(), 0, (0, 0)
+    for extent in sorted(extents):
+        if extent[0] < reach:
+            apart.discard(farthest)
+        else:
+            apart.add(extent)
+        if sum(extent) > reach:
+            reach, farthest = sum(extent), extent
+    return apart
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of an argument, each with a name of its own."""
+    if isinstance(value, tuple):
+        for i, part in enumerate(value):
+            yield from _tensors(f"{name}[{i}]", part)
+    elif isinstance(value, TensorWrapper) or is_descriptor(value):
+        yield from _tensors(name, value.base)
+    elif isinstance(value, torch.Tensor):
+        yield name, value
+
+
+def _with(value: Any, lent: dict[int, _Loan]) -> Any:
+    """An argument, with copies in the place of what is lent."""
+    if isinstance(value, tuple):
+        parts = [_with(part, lent) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, TensorWrapper):
+        return TensorWrapper(_with(value.base, lent), value.dtype)
+    if is_descriptor(value):
+        return replace(value, base=_with(value.base, lent))
+    if type(value) not in _PLAIN or (loan := lent.get(value.untyped_storage().data_ptr())) is None:
+        return value
+    size = value.element_size()
+    elements = loan.copy[: len(loan.copy) // size * size].view(value.dtype)
+    first = elements.storage_offset() + int(value.storage_offset())
+    return elements.as_strided(value.shape, value.stride(), first)
 
 
 _current: ContextVar[GuardedArguments | None] = ContextVar("current", default=None)

@@ -25,7 +25,7 @@ from ..sim import Trace
 from ..sim.callers import launching_line
 from ..sim.hooks import Hooks
 from . import guards
-from .allocators import Allocator, Arena
+from .allocators import Allocator, TorchAllocator
 from .arguments import GuardedArguments
 from .check import Verdict, compare, counterpart, mirror, note_written
 from .device import current_gpu
@@ -48,15 +48,15 @@ def examine_on_gpu(
     gpu = current_gpu()
     if target.arch is not None and target.arch.name != gpu.arch:
         raise UsageError(f"device: it is {gpu.arch}, and {target.name} is written for {target.arch.name}")
-    placements = [_pages(gpu.device, end) for end in ENDS] if guard_pages else [_arenas(gpu.device)]
+    placements = [_pages(gpu.device, end) for end in ENDS] if guard_pages else [TorchAllocator(gpu.device)]
     findings: list[Finding] = []
     answers: Mapping[str, Answered] = {}
     runs, usable = 0, True
     with one_thread(), _LAUNCHES.installed():
         token = _announce.set(announce)
         try:
-            for allocators in placements:
-                examination = Examination(target, case, gpu.device, allocators)
+            for allocator in placements:
+                examination = Examination(target, case, gpu.device, allocator)
                 findings = examination.findings()
                 runs, usable, answers = runs + examination.runs, examination.usable, examination.answered
                 if findings:
@@ -82,10 +82,10 @@ class Examination:
     """
 
     def __init__(
-        self, target: Target, case: Case, device: torch.device, allocators: tuple[Allocator, Allocator],
+        self, target: Target, case: Case, device: torch.device, allocator: Allocator,
         cache: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self._target, self._case, self._device, self._allocators = target, case, device, allocators
+        self._target, self._case, self._device, self._allocator = target, case, device, allocator
         self._cache: dict[str, Any] = {} if cache is None else cache
         self.runs, self.usable = 0, True
         self.answered: Mapping[str, Answered] = {}
@@ -104,8 +104,8 @@ class Examination:
     def _checked(self) -> list[Finding]:
         try:
             runs = []
-            for poison, allocator in zip((ALL_ONES, ORDINARY), self._allocators):
-                runs.append(self._run(poison, allocator))
+            for poison in (ALL_ONES, ORDINARY):
+                runs.append(self._run(poison))
                 if (error := runs[-1].error) is not None:
                     return [failure(error)]
             first, second = runs
@@ -117,10 +117,9 @@ class Examination:
             self._wait()  # whatever it was, the device's own error comes first, or the next case would be blamed for it
             raise
 
-    def _run(self, poison: Poison, allocator: Allocator) -> Run:
+    def _run(self, poison: Poison) -> Run:
         self.runs += 1
-        allocator.reset()
-        memory = DeviceMemory(self._case, poison, self._cache, allocator)
+        memory = DeviceMemory(self._case, poison, self._cache, self._allocator)
         with seeded(self._case.seed):
             if self._device.type != "cpu":
                 torch.cuda.manual_seed(self._case.seed)
@@ -164,7 +163,7 @@ class Examination:
         unstable = differing(one, other)
         random = {}
         if unstable:
-            again = self._run(second.memory.poison, self._allocators[0])
+            again = self._run(second.memory.poison)
             if again.error is not None:
                 return [failure(again.error)]
             random = differing(other, self._records(again, again)[0])
@@ -227,14 +226,7 @@ class DeviceError(Exception):
         self.finding = Finding(kind, lines[0])
 
 
-@cache
-def _arenas(device: torch.device) -> tuple[Allocator, Allocator]:
-    return Arena(device), Arena(device)
-
-
-@cache
-def _pages(device: torch.device, end: str) -> tuple[Allocator, Allocator]:
-    return GuardPages(device, end), GuardPages(device, end)
+_pages = cache(GuardPages)
 
 
 _announce: ContextVar[Announce | None] = ContextVar("announce", default=None)

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..errors import UsageError
 
@@ -49,6 +50,25 @@ class _Bytes:
         }  # fmt: skip
 
 
+class _Mapping:
+    """Mapped memory, and the storage of torch that was made of it last."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self._address, self._size = address, size
+        self._storage: StorageWeakRef | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether no tensor lies in it."""
+        return self._storage is None or bool(self._storage.expired())  # type: ignore[no-untyped-call]
+
+    def tensor(self, device: torch.device) -> torch.Tensor:
+        """All of it, uint8 [size]."""
+        whole = torch.as_tensor(_Bytes(self._address, self._size), device=device)
+        self._storage = StorageWeakRef(whole.untyped_storage())  # type: ignore[no-untyped-call]
+        return whole
+
+
 class GuardPages:
     """An allocator that puts each buffer beside a page that is not mapped: `behind` it, or `before` it."""
 
@@ -57,22 +77,19 @@ class GuardPages:
             raise UsageError("guard_pages=True: CUDA's driver alone has them; allowed is False")
         self.device = device
         self._end = end
-        self._free: dict[int, list[torch.Tensor]] = {}
-        self._taken: list[torch.Tensor] = []
+        self._mapped: dict[int, list[_Mapping]] = {}
 
     def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
         granule = _granularity(self.device.index)
         size = _class(max(-(-inside // granule), 1)) * granule
-        free = self._free.setdefault(size, [])
-        storage = free.pop() if free else _map(self.device, size, granule)
-        self._taken.append(storage)
+        of_size = self._mapped.setdefault(size, [])
+        mapping = next((mapping for mapping in of_size if mapping.free), None)
+        if mapping is None:
+            mapping = _Mapping(_map(self.device, size, granule), size)
+            of_size.append(mapping)
+        storage = mapping.tensor(self.device)
         # Of a buffer of no bytes, too, the place is one of the mapping's.
         return storage, 0 if self._end == "before" else size - max(-(-inside // SLACK), 1) * SLACK
-
-    def reset(self) -> None:
-        for storage in self._taken:
-            self._free[len(storage)].append(storage)
-        self._taken.clear()
 
 
 def _class(granules: int) -> int:
@@ -80,8 +97,8 @@ def _class(granules: int) -> int:
     return granules if granules > 512 else 1 << (granules - 1).bit_length()
 
 
-def _map(device: torch.device, size: int, granule: int) -> torch.Tensor:
-    """Memory uint8 [size] with a granule of addresses on both sides that nothing is mapped to. It is never unmapped."""
+def _map(device: torch.device, size: int, granule: int) -> int:
+    """The address of memory with a granule on both sides that nothing is mapped to. It is never unmapped."""
     start, handle = ctypes.c_uint64(), ctypes.c_uint64()
     total = size + 2 * granule
     _call(
@@ -93,7 +110,7 @@ def _map(device: torch.device, size: int, granule: int) -> torch.Tensor:
     _call("cuMemMap", ctypes.c_uint64(address), _size(size), _size(0), handle, ctypes.c_uint64(0))
     access = _Access(_Location(_DEVICE, device.index), _READ_WRITE)
     _call("cuMemSetAccess", ctypes.c_uint64(address), _size(size), ctypes.byref(access), _size(1))
-    return torch.as_tensor(_Bytes(address, size), device=device)
+    return address
 
 
 @cache

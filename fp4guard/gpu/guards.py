@@ -1,4 +1,5 @@
-"""The two kernels of guarded memory on a GPU: one fills a region, one compares all regions of two runs in a pass.
+"""The kernels of guarded memory on a GPU: one fills a region, one compares all regions of two runs in a pass; a third
+returns what a launch has changed in the guarded copy of an argument.
 
 Which byte is an element and which a guard follows from a region's sizes and strides, so no map of bytes is kept.
 Offsets are 32-bit: a region is smaller than 2 GiB.
@@ -9,6 +10,7 @@ Offsets are 32-bit: a region is smaller than 2 GiB.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -158,6 +160,21 @@ def check_kernel(rows, counts, CHUNK: tl.constexpr):
             _count(count + 2, held & (first != tl.load(_bytes(row + _FIRST_VALUES, byte), mask=held, other=0)))
             _count(count + 3, held & (second != tl.load(_bytes(row + _SECOND_VALUES, byte), mask=held, other=0)))
             _count(count + 4, exists & inside & (role == _OUTPUT) & (first != second))
+
+
+@triton.jit
+def return_kernel(whole, copy, before, size, CHUNK: tl.constexpr):
+    """Bytes of a copy that are not as they were `before` become the whole's; all uint8 [size]. Grid: chunks."""
+    offset = tl.program_id(0) * CHUNK + tl.arange(0, CHUNK)
+    exists = offset < size
+    now = tl.load(copy + offset, mask=exists, other=0)
+    changed = exists & (now != tl.load(before + offset, mask=exists, other=0))
+    tl.store(whole + offset, now, mask=changed)
+
+
+def give_back(whole: Any, copy: Any, before: Any) -> None:
+    """Change in `whole` what has been changed in `copy`, and leave to others what they have changed."""
+    return_kernel[(triton.cdiv(len(whole), CHUNK),)](whole, copy, before, len(whole), CHUNK=CHUNK, num_warps=WARPS)
 
 
 @triton.jit

@@ -27,7 +27,7 @@ MOST_BYTES = 2**31 - (8 << 20)
 
 
 class DeviceMemory(CaseMemory):
-    """`CaseMemory` whose tensors are on a GPU. What is allocated there is handed back by `allocator.reset()`.
+    """`CaseMemory` whose tensors are on a GPU.
 
     Layouts whose parts lie 2^31 elements apart are the simulator's: it alone pays nothing for what lies between.
     """
@@ -35,7 +35,7 @@ class DeviceMemory(CaseMemory):
     def __init__(self, case: Case, poison: Poison, cache: dict[str, Any], allocator: Allocator) -> None:
         super().__init__(case, poison, cache)
         self._allocator = allocator
-        self.device_type = allocator.device.type
+        self.device, self.device_type = allocator.device, allocator.device.type
 
     #: What a region is made of.
     region = DeviceRegion
@@ -63,7 +63,7 @@ class DeviceMemory(CaseMemory):
         if tensor.device.type != self.device_type:
             return super().region_of(tensor, name)
         whole = tensor.untyped_storage()
-        # Not data_ptr(), which is 0 for a tensor of no elements; and an arena's storage begins with another region.
+        # Not data_ptr(), which is 0 for a tensor of no elements.
         region = self.find(whole.data_ptr() + int(tensor.storage_offset()) * tensor.element_size())
         if region is None:
             with _disable_current_modes():

@@ -16,15 +16,19 @@ from .region import DeviceRegion
 class _PlainRegion(DeviceRegion):
     def fill(self, poison: Poison) -> None:
         """An input gets its values, and nothing else is written."""
-        if self.given is not None and self.tensor.numel():
-            self.tensor.copy_(torch.from_numpy(self.bits().copy()).view(self.dtype).reshape(self.shape))
+        if self.given is not None:
+            self._bytes().copy_(torch.from_numpy(self.bits().copy()))
 
     def forget(self, mask: np.ndarray[Any, Any], poison: Poison) -> None:
         """Elements (bool [*shape]) that nothing is ever written to; the others get their values."""
-        integer = (torch.uint8, torch.int16, torch.int32, torch.int64)[self.dtype.itemsize.bit_length() - 1]
-        values = torch.from_numpy(self.bits().copy()).view(integer).reshape(self.shape)  # not all types can be indexed
-        kept = torch.from_numpy(np.asarray(~mask))
-        self.tensor.view(integer)[kept.to(self.buffer.device)] = values[kept].to(self.buffer.device)
+        kept, device = torch.from_numpy(np.asarray(~mask)), self.buffer.device
+        self._bytes()[kept.to(device)] = torch.from_numpy(self.bits().copy())[kept].to(device)
+
+    def _bytes(self) -> torch.Tensor:
+        """The elements as uint8 [*shape, itemsize]: not all types can be indexed."""
+        size = self.dtype.itemsize
+        strides = (*(stride * size for stride in self.strides), 1)
+        return self.buffer.as_strided((*self.shape, size), strides, int(self.buffer.storage_offset()) + self.base)
 
 
 class PlainMemory(DeviceMemory):
@@ -37,13 +41,10 @@ class PlainMemory(DeviceMemory):
 
 
 class _Torch:
-    """An allocator that asks torch each time."""
+    """An allocator without guards."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def take(self, inside: int, zone: int) -> tuple[torch.Tensor, int]:
         return torch.empty(max(inside, 1), dtype=torch.uint8, device=self.device), 0
-
-    def reset(self) -> None:
-        """Torch takes back what nobody holds."""

@@ -109,7 +109,9 @@ class DeviceRegion(Region):
     def mirror(self) -> Region:
         """A copy in the host's memory, for the checks that name what is wrong. Waits for the device."""
         host = self.buffer.to("cpu", copy=True).numpy()
-        return Region(self.name, self.role, host, self.dtype, self.shape, self.strides, self.base)
+        mirror = Region(self.name, self.role, host, self.dtype, self.shape, self.strides, self.base)
+        mirror.huge = False  # the device has poison everywhere, however large it is
+        return mirror
 
     def same_place(self, other: Any) -> bool:
         """Whether another run's region is this one's counterpart."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fp4guard.fuzzing.case import Case
-from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.examine import Examination
 
 DEVICE = torch.device("cpu")
@@ -16,7 +16,7 @@ def examine_here(simulated_device):
 
     def examine(target, seed=0, regime="exact", layout=0, **arguments):
         case = Case({name: arguments[name] for name in target.recipes}, seed, regime, layout)
-        examination = Examination(target, case, DEVICE, (Arena(DEVICE), Arena(DEVICE)))
+        examination = Examination(target, case, DEVICE, TorchAllocator(DEVICE))
         findings = examination.findings()
         assert examination.usable
         return findings

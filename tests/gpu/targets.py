@@ -99,6 +99,20 @@ def counts_up(mem, n, launches):
     mem.expect(out, torch.full((n,), float(launches)))
 
 
+KEPT = {}
+
+
+@fg.fuzz(n=fg.dims(tile=64, max=63))
+def keeps_a_table(mem, n):
+    """Constants and a workspace, made once for all cases."""
+    if not KEPT:
+        KEPT.update(ones=torch.ones(64), work=torch.empty(64))
+    x, out = mem.tensor("x", (n,), torch.float32), mem.output("out", (n,), torch.float32)
+    add_parts_kernel[(1,)]((x, KEPT["ones"]), KEPT["work"], n, n, n, BLOCK=64)
+    copy_kernel[(1,)](KEPT["work"], out, n, BLOCK=64)
+    mem.expect(out, x.double() + 1)
+
+
 @fg.fuzz(n=fg.dims())
 def assumes(mem, n):
     raise UnsatisfiedAssumption  # as hypothesis.assume does, which warns outside of hypothesis

@@ -5,7 +5,7 @@ import fp4guard as fg
 from fp4guard.errors import UsageError
 from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.setting import Setting
-from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.device import count, current_gpu, resolve
 from fp4guard.gpu.guard_pages import _class
 from fp4guard.gpu.memory import DeviceMemory
@@ -60,7 +60,7 @@ def test_guard_pages_come_in_few_sizes():
 
 
 def test_red_zone_is_as_wide_as_a_row_within_limits(simulated_device):
-    memory = DeviceMemory(Case({}), ORDINARY, {}, Arena(torch.device("cpu")))
+    memory = DeviceMemory(Case({}), ORDINARY, {}, TorchAllocator(torch.device("cpu")))
     wide = {}
     for columns in (1, 10_000, 1_000_000):
         region = memory._make("x", Role.SCRATCH, (2, columns), torch.uint8, (columns, 1), 0)

@@ -8,7 +8,7 @@ import torch
 from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target, with_defect
 from fp4guard.gpu import examine as examine_module
-from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.examine import Examination
 from fp4guard.memory import ROWS
 
@@ -50,6 +50,18 @@ def test_fault_is_found(examine_here, kind, found, tensor):
     assert (found, tensor) in [(finding.kind, finding.tensor) for finding in findings]
     if found == "oob-write":
         assert findings[0].offset == 37 * 4, "the first byte behind the first row"
+
+
+def test_large_tensor_is_checked_as_any_other(examine_here, monkeypatch):
+    """Of one that is huge, the simulator poisons the elements and the ends alone."""
+    monkeypatch.setattr("fp4guard.memory.region.HUGE", 1000)
+    for kind, found in (
+        ("writes beyond", "oob-write"),
+        ("skips the last", "unwritten-output"),
+        ("is wrong", "wrong-value"),
+    ):
+        (finding,) = examine_here(target("scales_rows"), m=5, n=37, kind=kind)
+        assert (finding.kind, finding.tensor) == (found, "out")
 
 
 def _has_gaps(layout):
@@ -105,7 +117,7 @@ def test_fault_of_the_device_is_a_finding_wherever_it_shows(simulated_device, mo
         type, index = "cuda", 0
 
     one = target(name)
-    examination = Examination(one, Case({"n": 3}), CPU, (Arena(CPU), Arena(CPU)))
+    examination = Examination(one, Case({"n": 3}), CPU, TorchAllocator(CPU))
     monkeypatch.setattr(examine_module, "compare", fails)
     monkeypatch.setattr(torch.cuda, "synchronize", fails)
     monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: None)
@@ -119,8 +131,8 @@ def test_memory_that_runs_out_is_a_crash_of_the_case(simulated_device, monkeypat
     def take(self, inside, zone):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
 
-    monkeypatch.setattr(Arena, "take", take)
-    examination = Examination(target("counts_its_calls"), Case({"n": 3}), CPU, (Arena(CPU), Arena(CPU)))
+    monkeypatch.setattr(TorchAllocator, "take", take)
+    examination = Examination(target("counts_its_calls"), Case({"n": 3}), CPU, TorchAllocator(CPU))
     (finding,) = examination.findings()
     assert finding.kind == "crash"
     assert finding.headline.startswith("the device is out of memory: CUDA out of memory. Tried to allocate 2.00 GiB.")

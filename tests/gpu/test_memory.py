@@ -5,7 +5,7 @@ import torch
 
 from fp4guard.errors import UnsupportedError
 from fp4guard.fuzzing.case import Case
-from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.memory import DeviceMemory
 from fp4guard.gpu.region import DeviceRegion
 from fp4guard.memory import ORDINARY
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def memory(layout=0):
-    return DeviceMemory(Case({}, layout=layout), ORDINARY, {}, Arena(CPU))
+    return DeviceMemory(Case({}, layout=layout), ORDINARY, {}, TorchAllocator(CPU))
 
 
 def taken(layouts, number):

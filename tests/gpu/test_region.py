@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fp4guard.errors import UnsupportedError
-from fp4guard.gpu.allocators import Arena
+from fp4guard.gpu import guard_pages
+from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.region import _merged
 
 CPU = torch.device("cpu")
@@ -33,11 +34,39 @@ def test_more_dimensions_than_the_kernels_have_are_refused():
         _merged((2, 2, 2, 2, 2), (160, 48, 14, 4, 1), 4)
 
 
-def test_arena_gives_the_same_places_after_a_reset():
-    arena = Arena(CPU)
+def test_storage_is_given_once_while_a_tensor_lies_in_it():
+    allocator = TorchAllocator(CPU)
     asked = [(100, 4096), (0, 4096), (70 << 20, 4096), (5, 8192)]
-    first = [(storage.data_ptr(), len(storage), base) for storage, base in (arena.take(*one) for one in asked)]
-    arena.reset()
-    assert first == [(storage.data_ptr(), len(storage), base) for storage, base in (arena.take(*one) for one in asked)]
-    ends = sorted((start, start + size) for start, size, _ in first)
+    taken = [allocator.take(*one) for one in asked]
+    for (storage, base), (inside, zone) in zip(taken, asked, strict=True):
+        assert base >= zone and len(storage) - base - inside >= zone
+    ends = sorted((storage.data_ptr(), storage.data_ptr() + len(storage)) for storage, _ in taken)
     assert all(one[1] <= other[0] for one, other in pairwise(ends))
+
+
+def test_mapping_is_free_when_no_tensor_lies_in_it(monkeypatch):
+    """Beside guard pages, where memory is mapped once and given again and again."""
+    host = bytearray(1 << 20)
+    made = []
+
+    def mapped(device, size, granule):
+        made.append(size)
+        return len(made)
+
+    monkeypatch.setattr(guard_pages, "_map", mapped)
+    monkeypatch.setattr(guard_pages, "_granularity", lambda index: 4096)
+    monkeypatch.setattr(guard_pages, "_Bytes", lambda address, size: bytearray(host[:size]))
+    monkeypatch.setattr(torch, "as_tensor", lambda data, device: torch.frombuffer(data, dtype=torch.uint8))
+    pages = guard_pages.GuardPages(torch.device("cuda", 0), "behind")
+    first, base = pages.take(100, 0)
+    kept = first[base:].view(torch.int32)[3:]
+    second, _ = pages.take(200, 0)
+    assert made == [4096, 4096]
+    del first, second
+    third, _ = pages.take(300, 0)
+    assert made == [4096, 4096], "the second is free, and the first is not"
+    fourth, _ = pages.take(300, 0)
+    assert made == [4096, 4096, 4096]
+    del kept, third, fourth
+    pages.take(5, 0)
+    assert len(made) == 3

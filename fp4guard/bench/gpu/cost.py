@@ -17,10 +17,10 @@ from ...errors import UsageError
 from ...fuzzing.case import Case
 from ...fuzzing.loading import load_target
 from ...fuzzing.target import Target
-from ...gpu.allocators import Arena
+from ...gpu.allocators import TorchAllocator
 from ...gpu.device import current_gpu
 from ...gpu.examine import Examination
-from ...gpu.guards import check_kernel, fill_kernel
+from ...gpu.guards import check_kernel, fill_kernel, return_kernel
 from ...gpu.plain import PlainMemory
 from ...sim.hooks import Hooks
 from .cost_cases import CASES
@@ -31,9 +31,9 @@ from .table import Scale, Table
 #: Times that the device's part is measured, plain and guarded in turn: medians are told.
 _ROUNDS = 5
 
-#: Copies by how the profiler names them. On the device itself fp4guard makes most: of tensors that torch has made.
+#: Copies by how the profiler names them. Those on the device all count as fp4guard's, the target's own among them.
 _COPIES = {"Memcpy HtoD": "transfers", "Memcpy DtoH": "transfers", "Memcpy DtoD": "guards"}
-_GUARDS = frozenset(kernel.fn.__name__ for kernel in (fill_kernel, check_kernel))
+_GUARDS = frozenset(kernel.fn.__name__ for kernel in (fill_kernel, check_kernel, return_kernel))
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,20 @@ def _measure(scale: Scale) -> Iterator[Measured]:
     for (spec, arguments), plainly, below in zip(CASES, alone, checked, strict=True):
         target = load_target(spec)
         case = Case({name: arguments[name] for name in target.recipes})
-        arenas, cache = (Arena(gpu.device), Arena(gpu.device)), dict[str, Any]()
+        allocator, cache = TorchAllocator(gpu.device), dict[str, Any]()
         with unanswered():
             launches = launches_of(target)
             names = _kernels(partial(_run_plain, launches, case, cache, gpu.device))  # compiles, and makes the data
-            Examination(launches, case, gpu.device, arenas, cache).findings()
+            Examination(launches, case, gpu.device, allocator, cache).findings()
             rounds = []
             for _ in range(_ROUNDS):
                 plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device), names)
-                guarded = _device_times(Examination(launches, case, gpu.device, arenas, cache).findings, names)
+                guarded = _device_times(Examination(launches, case, gpu.device, allocator, cache).findings, names)
                 own = guarded["kernels"] + guarded["guards"]
                 rounds.append((plain["kernels"], *guarded.values(), own / (2 * plain["kernels"])))
         plain_ms, kernels_ms, guards_ms, transfers_ms, ratio = map(statistics.median, zip(*rounds, strict=True))
         began = time.perf_counter()
-        if found := Examination(target, case, gpu.device, arenas, cache).findings():
+        if found := Examination(target, case, gpu.device, allocator, cache).findings():
             raise UsageError(f"{spec}: {found[0].message}: what is wrong is not measured")
         spent = (time.perf_counter() - began) * 1e3
         yield Measured(
@@ -108,10 +108,10 @@ TABLE = Table(
     "cost",
     "What guards cost",
     "Milliseconds of the device for one run of the target without guards, and for the two guarded runs of a case: its "
-    "own kernels, and filling, copying and comparing for the guards; `ratio` is theirs to two plain runs. What the "
-    f"target asks of torch is in none of them. Medians of {_ROUNDS}, in turn. `memcheck` is how many times as long "
-    "launches take below compute-sanitizer, wall time, each waited for; `case` the whole case with its oracle and "
-    "`first launch` with its compilation, milliseconds of wall time.",
+    "own kernels, and filling, comparing and copying on the device for the guards; `ratio` is theirs to two plain "
+    f"runs. What else the target asks of torch is in none of them. Medians of {_ROUNDS}, in turn. `memcheck` is how "
+    "many times as long launches take below compute-sanitizer, wall time, each waited for; `case` the whole case with "
+    "its oracle and `first launch` with its compilation, milliseconds of wall time.",
     ("kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "case", "first launch"),
     _measure,
 )

@@ -167,11 +167,13 @@ def _below(tool: Tool, shown: Sequence[Report]) -> Seen:
 
 
 def _alarmed(tool: Tool, right: Request) -> bool:
-    """Whether a tool says anything of the right kernel, which may well refuse a case that the wrong one takes."""
+    """Whether a tool says anything of the right kernel, or its process ends. It may well refuse the case."""
     try:
         return bool(_watched(tool).errors(right))
     except NothingRanError:
         return False
+    except EndedError:
+        return True
 
 
 def _measure(scale: Scale) -> Iterator[Measured]:

@@ -33,13 +33,14 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
     jobs = max(min(jobs, len(items)), 1)
     for place in range(jobs):
         places.put(place)
+    others = set(context.active_children())
     with ProcessPoolExecutor(jobs, context, _begin, (places,)) as pool:
         try:
             for done in as_completed([pool.submit(work, item) for item in items]):
                 yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            processes = context.active_children()
+            processes = set(context.active_children()) - others
             for process in processes:
                 process.terminate()
             for process in processes:

@@ -31,6 +31,9 @@ _PATIENCE, _PATIENCE_OF_A_CASE = 240.0, 90.0
 #: Seconds after the end of a case in which the tool, a process of its own, writes down what it saw.
 _ECHO = 0.3
 
+#: Seconds for what is killed to be gone.
+_FAREWELL = 5.0
+
 #: How the lines of the tools begin that tell of an error; those below it begin otherwise.
 _ERRORS = tuple(
     f"========= {words}"
@@ -79,9 +82,9 @@ def is_there() -> bool:
 def run_below(tool: Tool, module: str) -> subprocess.CompletedProcess[str]:
     """`python -m module`, below a tool. UsageError where it does not end."""
     command = tool.below(module)
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=tool.environment,
-        start_new_session=True,
+    with tempfile.TemporaryDirectory(prefix="fp4guard-", ignore_cleanup_errors=True) as folder, subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+        env=tool.environment | {"TMPDIR": folder}, start_new_session=True,
     ) as running:  # fmt: skip
         try:
             output, error = running.communicate(timeout=_PATIENCE)
@@ -111,7 +114,7 @@ class Watched:
 
     def __init__(self, tool: Tool, module: str) -> None:
         self._tool, self._module = tool, module
-        self._folder = tempfile.TemporaryDirectory(prefix="fp4guard-")
+        self._folder = tempfile.TemporaryDirectory(prefix="fp4guard-", ignore_cleanup_errors=True)
         self._running: subprocess.Popen[bytes] | None = None
         self._cases: Connection[Any, Any] | None = None
         self._output: IO[bytes] | None = None
@@ -123,11 +126,12 @@ class Watched:
         Where it tells of none, raises NothingRanError when the case launches nothing, EndedError when it ends the
         process. UsageError when it does not come to an end.
         """
+        if self._output is not None:
+            self._told += _errors(self._output.read())  # of the case before, which came late
         if self._running is None or self._running.poll() is not None or self._told > _LIMIT // 2:
             self.stop()
             self._start()
         assert self._cases is not None and self._running is not None and self._output is not None
-        self._output.read()  # of the case before, if it came late
         answer: str | None = None
         ended = True
         with suppress(EOFError, ConnectionError):
@@ -141,21 +145,29 @@ class Watched:
             with suppress(subprocess.TimeoutExpired):
                 self._running.wait(_PATIENCE_OF_A_CASE)  # with the tool's last words
         time.sleep(_ECHO)
-        lines = self._output.read().decode(errors="replace").splitlines()
-        errors = sum(line.startswith(_ERRORS) for line in lines)
+        output = self._output.read()
+        errors = _errors(output)
         self._told += errors
         if ended:
             self.stop()
         if ended and not errors:
-            raise EndedError(f"{self._tool.name}: {self._module} has ended: {' '.join(lines)[-500:]}")
+            words = " ".join(output.decode(errors="replace").splitlines())
+            raise EndedError(f"{self._tool.name}: {self._module} has ended: {words[-500:]}")
         if answer is not None and not errors:
             raise NothingRanError(f"{self._tool.name}: {answer}")
         return errors
 
     def close(self) -> None:
-        """End what runs, for good. It is not waited for: a signal's handler may be what calls this."""
+        """End what runs, for good.
+
+        A signal's handler may be what calls this, while `Popen.wait` holds its lock: the process is waited for without.
+        """
         if self._running is not None:
-            _kill(self._running)
+            with suppress(ProcessLookupError):
+                ended = os.pidfd_open(self._running.pid)
+                _kill(self._running)
+                wait([ended], _FAREWELL)
+                os.close(ended)
         self._folder.cleanup()
 
     def stop(self) -> None:
@@ -190,6 +202,10 @@ class Watched:
             self._cases = listener.accept()
         self._output = output.open("rb")
         self._output.read()
+
+
+def _errors(output: bytes) -> int:
+    return sum(line.startswith(_ERRORS) for line in output.decode(errors="replace").splitlines())
 
 
 def _kill(running: subprocess.Popen[Any]) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ with Client(sys.argv[1]) as cases:
         except EOFError:
             break
         print("the case is", case, flush=True)
+        if "late" in case and not os.fork():
+            time.sleep(0.6)
+            print("========= Invalid __global__ read of size 1 bytes", flush=True)
+            os._exit(0)
         if "reads beyond" in case:
             print("========= Invalid __global__ read of size 1 bytes", flush=True)
             print("=========     at kernel+0x10", flush=True)
@@ -50,7 +55,8 @@ def sanitizer(tmp_path, monkeypatch):
         textwrap.dedent("""\
         #!/bin/sh
         [ "$1 $2 $7 $8" = "--tool memcheck --destroy-on-device-error kernel" ] || exit 9
-        [ "$3 $4 $5" = "--show-backtrace no --print-limit" ] || exit 9
+        [ "$3 $4 $5 $6" = "--show-backtrace no --print-limit $LIMIT" ] || exit 9
+        touch "$TMPDIR/of-the-tool"
         echo "========= COMPUTE-SANITIZER"
         shift 8
         "$@"
@@ -58,6 +64,7 @@ def sanitizer(tmp_path, monkeypatch):
         """)
     )
     script.chmod(0o755)
+    monkeypatch.setenv("LIMIT", "10000")
     (tmp_path / "module_to_watch.py").write_text(MODULE)
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
@@ -76,6 +83,7 @@ def test_lines_about_a_case_are_counted(sanitizer):
     with pytest.raises(NothingRanError, match="memcheck: did not run"):
         watched.errors("nothing is launched")
     last, folder = watched._running, Path(watched._folder.name)
+    assert (folder / "of-the-tool").exists()
     watched.close()
     assert last.wait(10) == -signal.SIGKILL and not folder.exists()
 
@@ -88,6 +96,10 @@ def test_tool_is_started_anew_before_it_falls_silent(sanitizer, monkeypatch):
         assert watched.errors("reads beyond") == 1
         processes.append(watched._running.pid)
     assert len(set(processes)) == 2 and processes[2] != processes[3]
+    for _ in range(2):
+        assert watched.errors("late") == 0
+        time.sleep(0.8)
+    assert watched.errors("right") == 0 and watched._running.pid != processes[-1], "what comes late is counted too"
     watched.stop()
 
 
@@ -163,6 +175,12 @@ def test_right_kernel_may_refuse_the_case(tools):
     row = detection._show((FAMILY, DEFECT, "sm_90"))
     assert [row.seen[tool.name].what for tool in TOOLS] == ["seen", "seen", "did not run"]
     assert row.seen[TOOLS[2].name].case is None
+
+
+def test_right_kernel_that_ends_the_process_makes_what_was_said_of_the_wrong_one_worthless(tools):
+    tools[TOOLS[0]].about = lambda shown: shown.defect is not None or raising(EndedError("it has ended"))
+    row = detection._show((FAMILY, DEFECT, "sm_90"))
+    assert row.seen[TOOLS[0].name] == detection.Seen("without it too")
 
 
 def test_end_of_the_process_is_no_word_of_the_tool(tools):
