@@ -91,6 +91,15 @@ def test_unary(new_run, op):
         assert (np.abs(out.numpy()[finite] - expected.numpy()[finite]) / ulp).max() <= 4
 
 
+def test_powers_of_two_are_exact(new_run):
+    """As kernels decode the scales of E8M0 with them."""
+    exponents = np.arange(-128, 128, dtype=np.float32)
+    run = new_run()
+    out = run.empty((256,))
+    run.launch(unary, (1,), run.place(exponents), out, "exp2", N=256)
+    np.testing.assert_array_equal(out.numpy(), np.ldexp(1.0, exponents.astype(int)).astype(np.float32))
+
+
 @triton.jit
 def fused(x, y, z, out, N: tl.constexpr):
     i = tl.arange(0, N)

@@ -183,15 +183,4 @@ RULES: dict[str, Rule] = {
     "arith.minimumf": _float(signed_zeros(np.minimum, -1)),
     "arith.cmpf": _compare_floats,
     "arith.select": _select,
-    # math
-    "math.absf": _float(np.abs),
-    "math.absi": _plain(np.abs),
-    "math.exp": _float(np.exp),
-    "math.exp2": _float(np.exp2),
-    "math.log": _float(np.log),
-    "math.log2": _float(np.log2),
-    "math.sqrt": _float(np.sqrt),
-    "math.rsqrt": _float(lambda x: 1 / np.sqrt(x)),
-    "math.floor": _float(np.floor),
-    "math.ceil": _float(np.ceil),
 }

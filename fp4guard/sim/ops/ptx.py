@@ -20,6 +20,7 @@ from ..elements import Array, round_to_bfloat16
 from . import exact
 from .arith import signed_zeros
 from .libdevice import no_integer, saturated
+from .math import in_float64
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 _DECLARATION = re.compile(r"^\.reg\s+(?:\.v\d\s+)?\.(\w+)\s+(.*)$", re.S)
@@ -172,7 +173,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
     "bfe": Instruction(_extract),
     "cos": Instruction(np.cos, _APPROXIMATE),
     "div": Instruction(np.divide, _APPROXIMATE),
-    "ex2": Instruction(np.exp2, _APPROXIMATE),
+    "ex2": Instruction(in_float64(np.exp2), _APPROXIMATE),
     "lg2": Instruction(np.log2, _APPROXIMATE),
     "lop3": Instruction(_look_up),
     "max": Instruction(signed_zeros(np.fmax, 1), ("ftz",)),
