@@ -101,7 +101,11 @@ def _where(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--guard-pages", is_flag=True, help="Place buffers beside pages that are not mapped (cuda).")
     @click.option("--isolate", is_flag=True, help="Run cases of the simulator in a process of their own, as a GPU's.")
     @click.option(
-        "--case-timeout", type=Duration(), default=120.0, show_default="120s", help="For a case of its own process."
+        "--case-timeout",
+        type=Duration(),
+        default=120.0,
+        show_default="120s",
+        help="For a case in a process of its own: on a GPU, or with --isolate.",
     )
     @wraps(command)
     def run(*args: Any, device: str, guard_pages: bool, isolate: bool, case_timeout: float, **kwargs: Any) -> int:

@@ -84,6 +84,12 @@ def pytest_configure(config: pytest.Config) -> None:
         from .fuzzing import profiles
 
         profiles.register()
+    if (device := config.getoption("--fp4guard-device", default=None)) is not None:
+        if config.getoption("--fp4guard") and device != "sim":
+            raise pytest.UsageError(f"--fp4guard-device: {device!r}: --fp4guard emulates a GPU; allowed with it is sim")
+        _gpu(config)  # refused at once, and not where the first target is collected
+    if (timeout := config.getoption("--fp4guard-case-timeout", default=None)) is not None:
+        _seconds(timeout)
     if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
         from .isolation.pinning import pin
 

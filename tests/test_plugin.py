@@ -6,9 +6,11 @@ import textwrap
 from functools import partial
 
 import pytest
-from hypothesis.configuration import set_hypothesis_home_dir
 
 # Imported here, so that they stay when pytester forgets what a run inside this process has imported.
+import torch._inductor.test_operators  # noqa: F401
+from hypothesis.configuration import set_hypothesis_home_dir
+
 import fp4guard.fuzzing.pytest_item
 import fp4guard.report.reproducer  # noqa: F401
 

@@ -54,13 +54,15 @@ def test_pytest_survives_a_death(pytester):
     [
         (["--fp4guard-device", "tpu"], "--fp4guard-device: device='tpu': allowed are sim, cuda, hip, auto"),
         (["--fp4guard-case-timeout", "soon"], "--fp4guard-case-timeout: 'soon': allowed are seconds above 0"),
+        (["--fp4guard", "--fp4guard-device", "cuda"], "--fp4guard-device: 'cuda': --fp4guard emulates a GPU; allowed"),
     ],
 )
 def test_pytest_refuses_what_is_no_setting(pytester, options, text):
     pytester.makepyfile(test_it=TARGETS.read_text().replace("def adds(", "def test_adds("))
     result = pytester.runpytest_subprocess(*options)
-    assert text in result.stdout.str() + result.stderr.str()
-    assert result.ret != 0
+    assert text in result.stderr.str()
+    assert "collecting" not in result.stdout.str(), "it is refused before anything is collected"
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
 @pytest.mark.parametrize(("device", "gpus", "workers"), [("sim", 8, None), ("cuda", 1, 1), ("cuda", 8, 8)])
