@@ -150,7 +150,7 @@ def fuzz(
     from .fuzzing.campaign import Options, few_on, run_campaign
     from .fuzzing.loading import included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
-    from .interrupts import heard, interruptible
+    from .interrupts import interruptible
     from .isolation import examining
     from .report.reproducer import command, require_writable, write, write_reproducer
     from .report.summary import of_searches
@@ -174,14 +174,13 @@ def fuzz(
 
     searches: list[Search] = []
     interrupted = False
-    with interruptible(), console.progress(found, max_time, setting) as progress, examining(setting) as examine:
-        options = replace(options, examine=examine, few=few_on(setting))
-        try:
+    try:
+        with interruptible(), console.progress(found, max_time, setting) as progress, examining(setting) as examine:
+            options = replace(options, examine=examine, few=few_on(setting))
             for search in run_campaign(found, options, max_time, max_cases, progress.update, searches):
                 progress.done(search)
-        except KeyboardInterrupt:
-            interrupted = True
-            heard()
+    except KeyboardInterrupt:
+        interrupted = True
     errors: list[Exception] = [search.error for search in searches if search.error is not None]
     for search in searches:
         for report in search.found:
@@ -315,19 +314,18 @@ def defects(
     from .console import Console
     from .fuzzing.campaign import few_on
     from .fuzzing.selftest import Selftest
-    from .interrupts import heard, interruptible
+    from .interrupts import interruptible
     from .isolation import examining
 
     console = Console(stderr=form is not None)
     selftest = Selftest(family, tuple(ids), max_cases, seed, arch)
     interrupted = False
-    with interruptible(), examining(setting) as examine:
-        try:
+    try:
+        with interruptible(), examining(setting) as examine:
             for row in selftest.run(examine, few_on(setting)):
                 console.row(row)
-        except KeyboardInterrupt:
-            interrupted = True
-            heard()
+    except KeyboardInterrupt:
+        interrupted = True
     if form is not None:
         click.echo(as_text(selftest.as_json()) if form == "json" else selftest.as_markdown(), nl=False)
     console.selftest(selftest, interrupted)

@@ -80,7 +80,7 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
     from .bench.gpu.tables import TABLES
     from .console import Console
     from .gpu.device import current_gpu
-    from .interrupts import heard, interruptible
+    from .interrupts import check, interruptible
 
     current_gpu()  # or it is refused before anything is run
     console = Console(stderr=form is not None)
@@ -89,17 +89,17 @@ def bench_gpu(tables: Sequence[str], jobs: int | None, cases: int, form: str | N
     rows: dict[str, list[Any]] = {table.name: [] for table in chosen}
     unfinished = list(rows)
     interrupted, errors = False, list[Exception]()
-    with interruptible():
-        try:
+    try:
+        with interruptible():
             for table in chosen:
                 try:
                     console.table(table, table.measure(scale), rows[table.name])
                     unfinished.remove(table.name)
                 except Exception as error:
+                    check()  # or it is what an interrupt has led to
                     errors.append(error)  # what was measured is told all the same
-        except KeyboardInterrupt:
-            interrupted = True
-            heard()
+    except KeyboardInterrupt:
+        interrupted = True
     measured = {table.name: table.together(rows[table.name]) for table in chosen}
     if form is not None:
         where = environment()

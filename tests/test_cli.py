@@ -371,6 +371,25 @@ def test_control_c_ends_defects_with_a_summary(folder):
     assert "interrupted: all 0 as they must be" in stderr
 
 
+def test_error_that_an_interrupt_leads_to_costs_no_summary(folder):
+    code = f"""
+        import time
+        from pathlib import Path
+        from {selftest_module.__name__} import Searcher
+        from fp4guard.cli import main
+        def failing(self):
+            Path("started").touch()
+            try:
+                time.sleep(60)
+            finally:
+                raise AssertionError("it has not begun")
+        Searcher.run = failing
+        main(["defects", "--id", "wrapped-loads", "--json"])
+    """
+    status, stdout, _ = interrupt(["-c", textwrap.dedent(code)], folder / "started", folder)
+    assert (status, json.loads(stdout)) == (130, {"defects": [], "controls": []})
+
+
 def test_help_needs_no_heavy_import(run_python, folder):
     code = """
         import sys
