@@ -42,16 +42,17 @@ def test_launches_share_the_copies(simulated_device):
     assert made == [("x", Role.INPUT), *((name, Role.SCRATCH) for name in ("parts[0]", "parts[1]", "out"))]
 
 
+class Kernel:
+    arg_names = ("x", "y", "z")
+
+    @staticmethod
+    def fn():
+        """Its name is all that is asked of it."""
+
+
 @pytest.fixture
 def launch():
     """What a kernel is given in the place of its arguments, while it runs and by parameter."""
-
-    class Kernel:
-        arg_names = ("x", "y", "z")
-
-        @staticmethod
-        def fn():
-            """Its name is all that is asked of it."""
 
     def launch(memory, *args, **kwargs):
         given = []
@@ -134,13 +135,6 @@ def test_storages_that_overlap_are_left_alone(memory, launch):
 def test_only_what_a_launch_changes_is_changed(memory):
     """The rest may be another's, who knows the address."""
     x = torch.arange(8)
-
-    class Kernel:
-        arg_names = ("x",)
-
-        @staticmethod
-        def fn():
-            """Its name is all that is asked of it."""
 
     def run(kernel, given):
         x[:4] = 70
