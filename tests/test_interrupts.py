@@ -28,13 +28,10 @@ def test_interrupt_in_a_callback_of_the_garbage_collector_is_raised_soon():
             os.kill(os.getpid(), signal.SIGINT)
 
     gc.collect()  # finalizers of what other tests left behind would swallow it once more
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), interruptible():
         gc.callbacks.append(gc_callback)
         gc.collect()
-        while time.monotonic() - began < 30:
-            time.sleep(0.01)
-    assert time.monotonic() - began < 30
+        time.sleep(30)
     check()
 
 
@@ -62,12 +59,9 @@ def test_interrupt_that_is_swallowed_strikes_again():
             with contextlib.suppress(KeyboardInterrupt):
                 strike()
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), interruptible():
         Deaf()
-        while time.monotonic() - began < 30:
-            time.sleep(0.01)
-    assert time.monotonic() - began < 30
+        time.sleep(30)
 
 
 def test_interrupt_that_was_heard_does_not_strike_again():

@@ -28,14 +28,14 @@ from ..fuzzing.target import DEFAULT_ARCH, Target
 from ..ttir import Arch
 from .deaths import crash, hang, with_output
 from .journal import read_journal
-from .request import Answer, AssumedAway, Examined, Failed, Outcome, Probe, Request
+from .request import Answer, AssumedAway, Begun, Examined, Failed, Outcome, Probe, Request
 from .server import NUMBER, REAP, START
 
 #: The modules are found where this process finds its own: not in the folder at hand, where `python -c` looks first.
 _SERVER = "import sys; sys.path = sys.argv[3:]; from fp4guard.isolation.server import main; main()"
 
-#: Seconds for a GPU to start: on a busy machine it takes long, which no case is to blame for.
-_GPU_START = 120.0
+#: Seconds for a GPU to start, or a target to be loaded: on a busy machine it takes long, which no case is to blame for.
+_START = 120.0
 
 #: Seconds for a worker that is asked to end; then it is killed. What it was asked for has been delivered.
 _FAREWELL = 5.0
@@ -88,7 +88,12 @@ class IsolatedExaminer:
         """As `examine_case`, in the worker."""
         worker = self._worker or self._start()
         request = Request.of(target, case, None if arch is None else arch.name, defect, self.setting)
-        answer = self._ask(worker, request, self.setting.timeout)
+        answer = self._ask(worker, request)
+        if isinstance(answer, Begun):
+            answer = self._answer(worker, self.setting.timeout)
+        elif answer is Silence.LATE:
+            self._lost(worker, answer)
+            raise HarnessError(f"{request.spec} is not loaded within {_START:g} s")
         if isinstance(answer, AssumedAway):
             raise UnsatisfiedAssumption
         if isinstance(answer, Outcome):
@@ -117,12 +122,12 @@ class IsolatedExaminer:
 
     def _probe(self, worker: _Worker) -> str:
         """The architecture of the worker's GPU; UsageError where there is none."""
-        answer = self._ask(worker, Probe(), _GPU_START)
+        answer = self._ask(worker, Probe())
         if isinstance(answer, Failed):
             raise _error(answer)
         if answer is Silence.LATE:
             self._lost(worker, answer)
-            raise HarnessError(f"the GPU does not start within {_GPU_START:g} s")
+            raise HarnessError(f"the GPU does not start within {_START:g} s")
         if not isinstance(answer, str):
             raise HarnessError(f"the GPU does not start: {self._lost(worker, answer).message}")
         return answer
@@ -142,10 +147,15 @@ class IsolatedExaminer:
                 self._folder.cleanup()
             self._server = self._control = self._folder = None
 
-    def _ask(self, worker: _Worker, question: Request | Probe, seconds: float) -> Answer | Silence:
+    def _ask(self, worker: _Worker, question: Request | Probe) -> Answer | Begun | Silence:
+        """What comes first of a worker that is asked something."""
         self._asked = True
-        try:
+        with suppress(ConnectionError):  # it may have ended, which shows below
             worker.requests.send(question)
+        return self._answer(worker, _START)
+
+    def _answer(self, worker: _Worker, seconds: float) -> Answer | Begun | Silence:
+        try:
             # Its end is waited for too: a process that it has forked may keep the connection open.
             ended = os.pidfd_open(worker.number)
             try:
@@ -156,9 +166,11 @@ class IsolatedExaminer:
                 return Silence.LATE
             if not worker.requests.poll(0):
                 return Silence.DEAD
-            answer: Answer = worker.requests.recv()
+            answer: Answer | Begun = worker.requests.recv()
         except (EOFError, ConnectionError, ProcessLookupError):
             return Silence.DEAD
+        if isinstance(answer, Begun):
+            return answer
         self._asked = False
         if not (isinstance(answer, Examined) and answer.last):
             self._pass_on(worker)

@@ -64,6 +64,11 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """No answer yet: the target is loaded, and from now on time is the case's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Examined:
     """The answer: what `Report` holds beside its target and case. `last`: the worker is of no more use, and ends."""
 

@@ -19,7 +19,7 @@ from ..fuzzing.target import Target
 from ..gpu.device import current_gpu
 from ..gpu.examine import examine_on_gpu
 from .journal import Journal
-from .request import Answer, AssumedAway, Examined, Failed, Outcome, Probe, Request
+from .request import Answer, AssumedAway, Begun, Examined, Failed, Outcome, Probe, Request
 from .server import flush
 
 #: The worker tells where it is shortly before its client's patience ends: Python's stack, on standard error.
@@ -39,8 +39,7 @@ def serve(requests: Connection, journal_descriptor: int) -> None:
             requests.send(_told(_started))
             continue
         journal.case(request.spec, repr(request.case))
-        faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END, file=2)
-        answer = answer_to(request, journal)
+        answer = _answer(request, requests, journal)
         faulthandler.cancel_dump_traceback_later()
         flush()
         requests.send(answer)
@@ -48,12 +47,15 @@ def serve(requests: Connection, journal_descriptor: int) -> None:
             return
 
 
-def answer_to(request: Request, journal: Journal) -> Answer:
+def _answer(request: Request, client: Connection, journal: Journal) -> Answer:
     """Examine the case."""
 
     def examined() -> Examined:
         os.chdir(request.folder)  # the client may have changed it, and so may the case before
-        return _DEVICES[request.setting.device](request.load(), request, journal)
+        target = request.load()
+        client.send(Begun())
+        faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END, file=2)
+        return _DEVICES[request.setting.device](target, request, journal)
 
     return _told(examined)
 

@@ -29,8 +29,11 @@ ENDS = {
     "aborts": ("crash", "was ended by SIGABRT"),
     "exits": ("crash", "ended itself, exit status 3"),
     "is_killed": ("crash", "was ended by SIGKILL"),
-    "hangs": ("hang", "did not end within 2 s"),
+    "hangs": ("hang", "did not end within 3 s"),
 }
+
+#: Seconds for a case: a right one has to come in time on a busy machine too, and one that hangs is waited for as long.
+PATIENCE = 3
 
 
 def target(name):
@@ -39,7 +42,7 @@ def target(name):
 
 @pytest.fixture(scope="module")
 def examiner():
-    with IsolatedExaminer(Setting(isolated=True, timeout=2)) as examiner:
+    with IsolatedExaminer(Setting(isolated=True, timeout=PATIENCE)) as examiner:
         yield examiner
 
 
@@ -127,7 +130,46 @@ def test_modules_of_the_folder_at_hand_are_not_mistaken_for_python_s(tmp_path, m
         assert run(examiner, "adds", 5).findings == ()
 
 
-def test_interrupted_case_is_not_waited_for():
+SLEEPS = """
+import os, time
+import torch
+import fp4guard as fg
+
+if os.getpid() != {client}:
+    time.sleep({seconds})
+
+@fg.fuzz(n=fg.dims())
+def sleeps(mem, n):
+    mem.output("out", (1,), torch.float32).fill_(n)
+"""
+
+
+@pytest.fixture
+def slow_to_load(tmp_path):
+    def written(seconds):
+        file = tmp_path / "sleeps.py"
+        file.write_text(SLEEPS.format(client=os.getpid(), seconds=seconds))
+        return load_target(f"{file}::sleeps")
+
+    return written
+
+
+def test_time_to_load_the_target_is_not_the_case_s(slow_to_load):
+    with IsolatedExaminer(Setting(isolated=True, timeout=PATIENCE)) as examiner:
+        assert examiner.examine(slow_to_load(PATIENCE + 0.5), Case({"n": 1}), None, None).findings == ()
+
+
+def test_target_that_does_not_load_is_no_finding(slow_to_load, monkeypatch):
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
+        run(examiner, "adds", 5)
+        monkeypatch.setattr("fp4guard.isolation.client._START", 0.2)
+        with pytest.raises(HarnessError, match=r"sleeps.py::sleeps is not loaded within 0.2 s"):
+            examiner.examine(slow_to_load(600), Case({"n": 1}), None, None)
+        monkeypatch.undo()
+        assert run(examiner, "adds", 5).findings == ()
+
+
+def test_interrupted_case_is_not_waited_for(monkeypatch):
     with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "hangs", 5)
         with interruptible():
@@ -136,14 +178,13 @@ def test_interrupted_case_is_not_waited_for():
                 run(examiner, "hangs", 7)
             heard()
         worker = examiner._worker.number
-        began = time.monotonic()
+        monkeypatch.setattr("fp4guard.isolation.client._gone", lambda number, seconds: pytest.fail("it is waited for"))
         examiner.close()
-        assert time.monotonic() - began < 3
         assert not _runs(worker)
 
 
 def test_server_that_is_killed_is_replaced():
-    with IsolatedExaminer(Setting(isolated=True, timeout=5)) as examiner:
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "adds", 5)
         worker = examiner._worker.number
         os.kill(examiner._server.pid, signal.SIGKILL)
@@ -160,7 +201,7 @@ def test_server_that_is_killed_is_replaced():
 def test_search_survives_and_shrinks_the_death(name):
     """200 cases, of which one in ten ends its worker: all are tried, and the smallest that does is told."""
     tried = []
-    with IsolatedExaminer(Setting(isolated=True, timeout=1)) as examiner:
+    with IsolatedExaminer(Setting(isolated=True, timeout=PATIENCE if name == "hangs" else 60)) as examiner:
 
         def examine(one, case, arch, defect):
             report = examiner.examine(one, case, arch, defect)
@@ -179,7 +220,7 @@ def test_search_survives_and_shrinks_the_death(name):
 
 
 def test_nothing_is_left_behind():
-    with IsolatedExaminer(Setting(isolated=True, timeout=2)) as examiner:
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "adds", 5)
         run(examiner, "faults", 7)
         run(examiner, "leaves_a_file", 7)

@@ -31,11 +31,11 @@ def test_death_is_found_shrunk_and_reproduced(run_fp4guard, run_python, folder):
 
 
 def test_hang_is_reproduced_with_its_timeout(run_fp4guard, run_python, folder):
-    options = ("--isolate", "--max-cases", "30", "--max-time", "30s", "--seed", "1", "--case-timeout", "2s")
+    options = ("--isolate", "--max-cases", "30", "--max-time", "30s", "--seed", "1", "--case-timeout", "3s")
     ended = run_fp4guard("fuzz", "mine.py::hangs", *options, cwd=folder)
     assert ended.returncode == 1, ended.stderr
     (script,) = (folder / "repro").glob("hangs-hang-*.py")
-    assert "isolated=True,\n        timeout=2.0,\n" in script.read_text()
+    assert "isolated=True,\n        timeout=3.0,\n" in script.read_text()
     again = run_python(script, cwd=folder)
     assert (again.returncode, again.stdout.splitlines()[-1]) == (1, "reproduces"), again.stderr
 

@@ -32,7 +32,8 @@ with Client(sys.argv[1]) as cases:
             break
         print("the case is", case, flush=True)
         if "late" in case and not os.fork():
-            time.sleep(0.6)
+            while not os.path.exists(os.path.join(os.path.dirname(sys.argv[1]), "now")):
+                time.sleep(0.01)
             print("========= Invalid __global__ read of size 1 bytes", flush=True)
             os._exit(0)
         if "reads beyond" in case:
@@ -96,9 +97,14 @@ def test_tool_is_started_anew_before_it_falls_silent(sanitizer, monkeypatch):
         assert watched.errors("reads beyond") == 1
         processes.append(watched._running.pid)
     assert len(set(processes)) == 2 and processes[2] != processes[3]
+    folder = Path(watched._folder.name)
     for _ in range(2):
         assert watched.errors("late") == 0
-        time.sleep(0.8)
+        told = (folder / "output").stat().st_size
+        (folder / "now").touch()
+        while (folder / "output").stat().st_size == told:
+            time.sleep(0.01)
+        (folder / "now").unlink()
     assert watched.errors("right") == 0 and watched._running.pid != processes[-1], "what comes late is counted too"
     watched.stop()
 
