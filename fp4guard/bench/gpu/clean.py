@@ -17,10 +17,9 @@ from ...fuzzing.loading import included_targets, load_target, spec_of
 from ...fuzzing.profiles import PROFILES
 from ...fuzzing.setting import Setting
 from ...fuzzing.target import Target
-from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
 from ...ttir import Arch, parse_arch
-from .pool import spread
+from .pool import examiner_of, spread
 from .table import Scale, Table, by_target
 
 #: Where the cases run.
@@ -65,31 +64,31 @@ def _try_some(work: tuple[str, int, int]) -> Measured:
     spec, turn, cases = work
     counts, findings, unlike = Counter[str](), list[str](), list[str]()
     seconds = 0.0
-    with IsolatedExaminer(_GPU) as examiner:
-        _ = examiner.arch  # started: what is measured are cases
+    examiner = examiner_of(_GPU)
+    _ = examiner.arch  # started: what is measured are cases
 
-        def examine(target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
-            nonlocal seconds
-            began = time.perf_counter()
-            report = examiner.examine(target, case, None, defect)
-            seconds += time.perf_counter() - began
-            counts["cases"] += 1
-            if report.findings:
-                findings.append(f"{case!r}: {report.findings[0].message}")
-                return replace(report, findings=())  # the others are tried all the same
-            simulated = examine_case(target, case, parse_arch(report.arch))
-            if simulated.findings:
-                findings.append(f"{case!r}, in the simulator: {simulated.findings[0].message}")
-            elif differing := _compare(counts, report.answered, simulated.answered):
-                unlike.append(f"{case!r}: {differing}")
-            return report
+    def examine(target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
+        nonlocal seconds
+        began = time.perf_counter()
+        report = examiner.examine(target, case, None, defect)
+        seconds += time.perf_counter() - began
+        counts["cases"] += 1
+        if report.findings:
+            findings.append(f"{case!r}: {report.findings[0].message}")
+            return replace(report, findings=())  # the others are tried all the same
+        simulated = examine_case(target, case, parse_arch(report.arch))
+        if simulated.findings:
+            findings.append(f"{case!r}, in the simulator: {simulated.findings[0].message}")
+        elif differing := _compare(counts, report.answered, simulated.answered):
+            unlike.append(f"{case!r}: {differing}")
+        return report
 
-        profile = replace(PROFILES["dev"], keep=False)
-        options = Options(profile, None, _SEED, None, False, examine, few_on(_GPU), turn)
-        try:
-            Searcher(load_target(spec), options, Budget(cases=cases)).run()
-        except Exception as error:  # of fp4guard's own: the other parts are none the worse
-            findings.append(f"{type(error).__name__}: {error}")
+    profile = replace(PROFILES["dev"], keep=False)
+    options = Options(profile, None, _SEED, None, False, examine, few_on(_GPU), turn)
+    try:
+        Searcher(load_target(spec), options, Budget(cases=cases)).run()
+    except Exception as error:  # of fp4guard's own: the other parts are none the worse
+        findings.append(f"{type(error).__name__}: {error}")
     return Measured(
         spec.removeprefix("kernels."), counts["cases"], tuple(findings), counts["certified"], tuple(unlike),
         counts["uncertified"], counts["within"], seconds,

@@ -20,7 +20,7 @@ from ...isolation import IsolatedExaminer
 from ...isolation.examiners import gpu_arch
 from ...isolation.request import Request
 from ...ttir import Arch
-from .pool import at_end, spread
+from .pool import at_end, examiner_of, spread
 from .sanitizer import TOOLS, EndedError, NothingRanError, Tool, Watched, is_there
 from .table import Scale, Table
 
@@ -103,14 +103,8 @@ def _show(work: tuple[str, str, str]) -> Measured:
 
 
 @cache
-def _examiner(name: str) -> IsolatedExaminer:
-    """The process's own, for all defects that it shows; its server ends when the process does."""
-    return IsolatedExaminer(_GPUS[name])
-
-
-@cache
 def _watched(tool: Tool) -> Watched:
-    """Likewise."""
+    """The process's own, for all defects that it shows."""
     watched = Watched(tool, _ONCE)
     at_end(watched.close)
     return watched
@@ -128,7 +122,7 @@ def _searched(
 
 def _on_gpu(family: str, defect: str, name: str, shown: list[Report]) -> Seen:
     """What the GPU says of the cases that show the defect, or of others; one of its own is added to them."""
-    examiner = _examiner(name)
+    examiner = examiner_of(_GPUS[name])
     for report in shown:
         here = examiner.examine(report.target, report.case, None, defect)
         if here.findings:

@@ -9,10 +9,13 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
 
+from ...fuzzing.setting import Setting
+from ...isolation import IsolatedExaminer
 from ...isolation.pinning import pin
 
 Item = TypeVar("Item")
@@ -47,6 +50,15 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> 
                 process.join(_PATIENCE)
                 process.kill()
             raise
+
+
+@cache
+def examiner_of(setting: Setting) -> IsolatedExaminer:
+    """An examiner for all the work that this process does; its server ends when the process does.
+
+    Where many processes start a GPU at a time, that takes longer than a share of the work.
+    """
+    return IsolatedExaminer(setting)
 
 
 def at_end(stop: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from fp4guard.bench.gpu.sanitizer import MEMCHECK, PLAIN, TOOLS, EndedError, Not
 from fp4guard.errors import UsageError
 from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target
-from fp4guard.fuzzing.setting import SIMULATED, Setting
+from fp4guard.fuzzing.setting import SIMULATED
 from fp4guard.gpu.device import Gpu
 from fp4guard.isolation.request import Request
 
@@ -145,19 +145,14 @@ class Says:
 
 
 @pytest.fixture
-def tools(monkeypatch):
+def tools(monkeypatch, simulated_worker):
     """Memcheck sees the defect, without caching it sees one in the right kernel as well, initcheck is blind."""
     about = (lambda shown: shown.defect is not None, lambda shown: True, lambda shown: False)
     says = {tool: Says(of) for tool, of in zip(TOOLS, about, strict=True)}
     monkeypatch.setattr(detection, "_watched", says.__getitem__)
     monkeypatch.setattr(detection, "is_there", lambda: True)
-    simulated = Setting(isolated=True)
-    monkeypatch.setattr(detection, "_GPUS", {"cuda": simulated, "guard pages": simulated})
-    detection._examiner.cache_clear()
-    yield says
-    for name in ("cuda", "guard pages"):
-        detection._examiner(name).close()
-    detection._examiner.cache_clear()
+    monkeypatch.setattr(detection, "_GPUS", dict.fromkeys(("cuda", "guard pages"), simulated_worker))
+    return says
 
 
 def test_defect_is_shown_to_every_detector(tools):

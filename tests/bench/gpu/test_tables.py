@@ -133,8 +133,8 @@ def _exits(number):
     os._exit(number)
 
 
-def test_cases_are_counted_and_held_against_the_simulator_s(monkeypatch):
-    monkeypatch.setattr(clean, "_GPU", Setting(isolated=True))
+def test_cases_are_counted_and_held_against_the_simulator_s(monkeypatch, simulated_worker):
+    monkeypatch.setattr(clean, "_GPU", simulated_worker)
     part = clean._try_some(("kernels.gemm_afp4wfp4::gemm_afp4wfp4", 1, 6))
     assert (part.target, part.cases, part.findings, part.unlike) == ("gemm_afp4wfp4::gemm_afp4wfp4", 6, (), ())
     assert part.certified > 0 and part.within == 0
