@@ -7,7 +7,7 @@ copy of such a tensor's storage, in guarded memory, and what it changes there is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,18 +34,12 @@ class GuardedArguments:
         self._copies: dict[tuple[str, str, int, torch.dtype], torch.Tensor] = {}
         self._left = MOST_BYTES
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """While active, the launches of this thread get guarded copies.
 
         Not those on a stream of the target's own: others may be at work on the same tensors, or a graph is recorded.
         """
-        with _LAUNCHES.installed():
-            token = _current.set(self)
-            try:
-                yield
-            finally:
-                _current.reset(token)
+        return _LAUNCHES.telling(_current, self)
 
     def launch(self, run: Callable[..., Any], kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A launch with copies of what is not guarded."""

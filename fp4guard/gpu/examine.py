@@ -52,17 +52,13 @@ def examine_on_gpu(
     findings: list[Finding] = []
     answers: Mapping[str, Answered] = {}
     runs, usable = 0, True
-    with one_thread(), _LAUNCHES.installed():
-        token = _announce.set(announce)
-        try:
-            for allocator in placements:
-                examination = Examination(target, case, gpu.device, allocator)
-                findings = examination.findings()
-                runs, usable, answers = runs + examination.runs, examination.usable, examination.answered
-                if findings:
-                    break
-        finally:
-            _announce.reset(token)
+    with one_thread(), _LAUNCHES.telling(_announce, announce):
+        for allocator in placements:
+            examination = Examination(target, case, gpu.device, allocator)
+            findings = examination.findings()
+            runs, usable, answers = runs + examination.runs, examination.usable, examination.answered
+            if findings:
+                break
     found = tuple(sorted(findings, key=lambda finding: list(KINDS).index(finding.kind)))
     return Report(target, case, gpu.arch, found, runs, defect, Coverage(), answered=answers), usable
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 #: Given the method that is there: the one to put in its place.
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+Value = TypeVar("Value")
 
 
 class Hooks:
@@ -34,3 +37,13 @@ class Hooks:
                 self._users -= 1
                 if self._users == 0:
                     self._patches.close()
+
+    @contextmanager
+    def telling(self, variable: ContextVar[Value], value: Value) -> Iterator[None]:
+        """While active, the methods are replaced, and what replaces them finds the value, in this thread alone."""
+        with self.installed():
+            token = variable.set(value)
+            try:
+                yield
+            finally:
+                variable.reset(token)

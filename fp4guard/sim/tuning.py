@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -68,23 +68,13 @@ def tuned(kernel: Any, name: str) -> Iterator[None]:
     if name not in found:
         allowed = ", ".join(map(repr, found))
         raise UsageError(f"tuned({tuner.base_fn.__name__}, {name!r}): allowed are {allowed}")
-    with _HOOKS.installed():
-        token = _pinned.set({**(_pinned.get() or {}), tuner: found[name]})
-        try:
-            yield
-        finally:
-            _pinned.reset(token)
+    with _HOOKS.telling(_pinned, {**(_pinned.get() or {}), tuner: found[name]}):
+        yield
 
 
-@contextmanager
-def deciding() -> Iterator[None]:
+def deciding() -> AbstractContextManager[None]:
     """While active, no tuner of this thread measures anything."""
-    with _HOOKS.installed():
-        token = _deciding.set(True)
-        try:
-            yield
-        finally:
-            _deciding.reset(token)
+    return _HOOKS.telling(_deciding, True)
 
 
 def _tuner(kernel: Any) -> Any:
