@@ -38,7 +38,7 @@ def interruptible() -> Iterator[None]:
     """While active, an interrupt that is lost where it strikes is raised all the same: soon, by `check`, or at the end.
 
     Lost: swallowed, as in a `__del__`, or replaced by another error that it led to (hypothesis' clean-up asserts that
-    it has begun). Whoever catches it and stays in here says that it was `heard`.
+    it has begun).
     """
     try:
         with _handling(_interrupt):
@@ -68,11 +68,6 @@ def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def heard() -> None:
-    """Say that the KeyboardInterrupt has come to who acts upon it."""
-    _pending.clear()
 
 
 def check() -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fp4guard.interrupts import at_once, check, heard, interruptible
+from fp4guard.interrupts import at_once, check, interruptible
 
 
 def strike():
@@ -62,15 +62,6 @@ def test_interrupt_that_is_swallowed_strikes_again():
     with pytest.raises(KeyboardInterrupt), interruptible():
         Deaf()
         time.sleep(30)
-
-
-def test_interrupt_that_was_heard_does_not_strike_again():
-    with interruptible():
-        with contextlib.suppress(KeyboardInterrupt):
-            strike()
-        heard()
-        time.sleep(1.5)
-    check()
 
 
 def test_errors_pass_through():

@@ -20,7 +20,7 @@ from fp4guard.fuzzing.case import Case
 from fp4guard.fuzzing.loading import load_target
 from fp4guard.fuzzing.profiles import PROFILES
 from fp4guard.fuzzing.setting import Setting
-from fp4guard.interrupts import heard, interruptible
+from fp4guard.interrupts import interruptible
 from fp4guard.isolation import IsolatedExaminer
 from fp4guard.isolation.client import HarnessError
 
@@ -172,11 +172,9 @@ def test_target_that_does_not_load_is_no_finding(slow_to_load, monkeypatch):
 def test_interrupted_case_is_not_waited_for(monkeypatch):
     with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "hangs", 5)
-        with interruptible():
-            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-            with pytest.raises(KeyboardInterrupt):
-                run(examiner, "hangs", 7)
-            heard()
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            run(examiner, "hangs", 7)
         worker = examiner._worker.number
         monkeypatch.setattr("fp4guard.isolation.client._gone", lambda number, seconds: pytest.fail("it is waited for"))
         examiner.close()
