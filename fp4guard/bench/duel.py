@@ -25,7 +25,10 @@ class Side:
     def __init__(self, name: str, command: Sequence[str], *, interpret: bool) -> None:
         self.name = name
         env = {**os.environ, **_ONE_THREAD, "TRITON_INTERPRET": str(int(interpret))}
-        self._process = subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # In a session of its own: Ctrl-C is for this process, which ends it.
+        self._process = subprocess.Popen(
+            command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
 
     def __enter__(self) -> Side:
         return self

@@ -118,3 +118,8 @@ def test_a_side_that_fails_says_why_and_one_that_prints_is_heard(program, messag
             return
         with pytest.raises(UsageError, match=f"one side: a row: {message}"):
             side.ask("a row")
+
+
+def test_control_c_is_not_for_a_side():
+    with Side("one side", (sys.executable, "-c", "import os; print(os.getsid(0))"), interpret=False) as side:
+        assert int(side._process.stdout.readline()) == side._process.pid
