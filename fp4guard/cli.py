@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import json as json_module
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ import click
 
 from .cli_bench import bench
 from .commands import CLEAN, ERROR, FAILED, FINDINGS, INTERRUPTED, as_text, guarded, tell
+from .durations import seconds
 from .errors import UsageError
 from .interrupts import at_once
 
@@ -29,7 +29,6 @@ _DEFAULT_SECONDS = 60.0
 _DEFAULT_ARCH = "sm_90"
 _PROFILE_NAMES = ("dev", "pr", "nightly")
 _DEVICES = ("sim", "cuda", "hip", "auto")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -40,10 +39,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
-        if match is None or float(match[1]) == 0:
-            self.fail(f"{value!r}: allowed are numbers above 0 with s, m or h, such as 60s, 5m, 2h", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+        try:
+            return seconds(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Program(click.Group):
@@ -103,16 +102,21 @@ def _where(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--case-timeout",
         type=Duration(),
-        default=120.0,
-        show_default="120s",
-        help="For a case in a process of its own: on a GPU, or with --isolate.",
+        help="For a case in a process of its own: on a GPU, or with --isolate [120s].",
     )
     @wraps(command)
-    def run(*args: Any, device: str, guard_pages: bool, isolate: bool, case_timeout: float, **kwargs: Any) -> int:
+    def run(
+        *args: Any, device: str, guard_pages: bool, isolate: bool, case_timeout: float | None, **kwargs: Any
+    ) -> int:
         from .fuzzing.setting import Setting
         from .isolation import settled
 
-        return command(*args, setting=settled(Setting(device, guard_pages, isolate, case_timeout)), **kwargs)
+        setting = settled(Setting(device, guard_pages, isolate))
+        if case_timeout is not None:
+            if setting.in_process:
+                raise UsageError("--case-timeout: allowed on a GPU and with --isolate, for a process that can be ended")
+            setting = replace(setting, timeout=case_timeout)
+        return command(*args, setting=setting, **kwargs)
 
     return run
 
@@ -148,7 +152,7 @@ def fuzz(
     """
     from .console import Console
     from .fuzzing.campaign import Options, few_on, run_campaign
-    from .fuzzing.loading import included_targets, load_targets, with_defect
+    from .fuzzing.loading import families_with, included_targets, load_targets, with_defect
     from .fuzzing.profiles import PROFILES
     from .interrupts import interruptible
     from .isolation import examining
@@ -159,6 +163,9 @@ def fuzz(
     console = Console()
     require_writable(json_file, repro_dir / "reproducer.py")
     wanted = None if arch is None else parse_arch(arch)
+    if defect is not None and not targets:
+        having = ", ".join(f"kernels.{family}" for family in families_with(defect)) or "but no included kernel has it"
+        raise UsageError(f"--defect {defect}: it needs a TARGET: {having}")
     found = (
         [t for spec in targets for t in load_targets(spec, wanted)]
         if targets

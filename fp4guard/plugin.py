@@ -35,10 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fp4guard-isolate", action="store_true", help="run cases of the simulator in a process of their own too"
     )
     group.addoption(
-        "--fp4guard-case-timeout", metavar="SECONDS", help="for a case in a process of its own (default: the ini value)"
+        "--fp4guard-case-timeout",
+        metavar="TIME",
+        help="for a case in a process of its own (default: the ini value, 120s)",
     )
     parser.addini("fp4guard_device", "where targets run: sim, cuda, hip or auto", default="sim")
-    parser.addini("fp4guard_case_timeout", "seconds for a case in a process of its own", default="120")
+    parser.addini("fp4guard_case_timeout", "time for a case in a process of its own", default="120s")
     parser.addini(
         "fp4guard_arch", "what kernels are compiled for (sm_90, or the target's own architecture)", default=""
     )
@@ -88,8 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("--fp4guard") and device != "sim":
             raise pytest.UsageError(f"--fp4guard-device: {device!r}: --fp4guard emulates a GPU; allowed with it is sim")
         _gpu(config)  # refused at once, and not where the first target is collected
-    if (timeout := config.getoption("--fp4guard-case-timeout", default=None)) is not None:
-        _seconds(timeout)
+    if config.getoption("--fp4guard-case-timeout", default=None) is not None:
+        _case_timeout(config)
+        if not config.getoption("--fp4guard-isolate") and _gpu(config) is None:
+            raise pytest.UsageError("--fp4guard-case-timeout: allowed on a GPU and with --fp4guard-isolate")
     if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
         from .isolation.pinning import pin
 
@@ -199,7 +203,7 @@ def _examiner(config: pytest.Config) -> Any:
             _option(config, "device"),
             config.getoption("--fp4guard-guard-pages"),
             config.getoption("--fp4guard-isolate"),
-            _seconds(_option(config, "case_timeout")),
+            _case_timeout(config),
         )
         try:
             config.stash[_EXAMINER] = Examiner(settled(setting))
@@ -211,14 +215,14 @@ def _examiner(config: pytest.Config) -> Any:
 _EXAMINER = pytest.StashKey[Any]()
 
 
-def _seconds(text: str) -> float:
+def _case_timeout(config: pytest.Config) -> float:
+    from .durations import seconds
+    from .errors import UsageError
+
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise pytest.UsageError(f"--fp4guard-case-timeout: {text!r}: allowed are seconds above 0")
-    return seconds
+        return seconds(_option(config, "case_timeout"))
+    except UsageError as error:
+        raise pytest.UsageError(f"--fp4guard-case-timeout: {error}") from None
 
 
 def _option(config: pytest.Config, name: str) -> str:

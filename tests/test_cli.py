@@ -11,7 +11,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from fp4guard.cli import Duration, main
+from fp4guard.cli import main
 from fp4guard.fuzzing import selftest as selftest_module
 from fp4guard.fuzzing.selftest import ControlRow, DefectRow, Selftest
 
@@ -195,6 +195,9 @@ def test_planted_defect_is_fuzzed(fp4guard, folder):
         (("fuzz", "--profile", "no"), "--profile"),
         (("fuzz", "--device", "tpu"), "--device"),
         (("fuzz", "--case-timeout", "0s"), "'0s': allowed are numbers above 0"),
+        (("fuzz", "plain.py", "--case-timeout", "5s"), "--case-timeout: allowed on a GPU and with --isolate"),
+        (("fuzz", "--defect", "no"), "--defect no: it needs a TARGET: but no included kernel has it"),
+        (("fuzz", "--defect", "scale-column-gluon"), "it needs a TARGET: kernels.mqa_logits"),
         (("fuzz", "plain.py", "--guard-pages"), "guard_pages=True: allowed on device 'cuda' alone, and this is 'sim'"),
         (("fuzz", "--json", "."), "--json"),
         (("fuzz", "--repro-dir", "plain.py"), "--repro-dir"),
@@ -211,11 +214,6 @@ def test_wrong_use_is_told_without_a_traceback(fp4guard, folder, arguments, text
     result = fp4guard(*arguments, status=2)
     assert text in result.stderr
     assert "Traceback" not in result.output
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("60s", 60), ("1.5m", 90), ("2h", 7200)])
-def test_durations(text, seconds):
-    assert Duration().convert(text, None, None) == seconds
 
 
 def test_list_tells_targets_defects_and_configurations(fp4guard):

@@ -50,7 +50,9 @@ def load_targets(spec: str, arch: Arch | None = None) -> list[Target]:
     # A reproducer names the function, which may be bound to another name: test_it = fuzz(...)(check_it).
     if named := [target for target in found.values() if name and target.name == name]:
         return named[:1]
-    known = ", ".join(found) or "none; decorate a function with @fp4guard.fuzz(...)"
+    known = ", ".join(found) or (
+        "none; decorate a function with @fp4guard.fuzz(...), or run what knows nothing of fp4guard: fp4guard run FILE"
+    )
     raise UsageError(f"{spec}: no target{f' called {name!r}' if name else ''} in {place}; its targets: {known}")
 
 
@@ -101,6 +103,11 @@ def family_of(target: Target) -> str | None:
 def defects_of(family: str) -> tuple[Defect, ...]:
     """The planted defects of an included family."""
     return tuple(importlib.import_module(f"{_INCLUDED}.{family}.defects").DEFECTS)
+
+
+def families_with(defect: str) -> list[str]:
+    """The included families that have a planted defect of that id."""
+    return [family for family in included.families() if defect in {one.id for one in defects_of(family)}]
 
 
 def controls_of(family: str) -> tuple[Control, ...]:

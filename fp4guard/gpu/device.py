@@ -39,7 +39,7 @@ def current_gpu() -> Gpu:
     """The GPU of this process, which is started; UsageError where there is none."""
     there = _there()
     if there is None:
-        raise UsageError("device='cuda': no GPU is here; allowed are sim and auto")
+        raise UsageError("no GPU is here")
     device = torch.device("cuda", torch.cuda.current_device())
     if there == "hip":
         return Gpu(device, torch.cuda.get_device_properties(device).gcnArchName.split(":")[0])

@@ -149,6 +149,7 @@ def test_unknown_functions_are_refused(folder):
     refused("mine.py::helper", "no target called 'helper'")
     write(folder / "none.py", "x = 1")
     refused("none.py", r"none.py: no target in none.py; its targets: none; decorate a function with @fp4guard.fuzz")
+    refused("none.py", r"or run what knows nothing of fp4guard: fp4guard run FILE")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def test_pytest_survives_a_death(pytester):
     ("options", "text"),
     [
         (["--fp4guard-device", "tpu"], "--fp4guard-device: device='tpu': allowed are sim, cuda, hip, auto"),
-        (["--fp4guard-case-timeout", "soon"], "--fp4guard-case-timeout: 'soon': allowed are seconds above 0"),
+        (["--fp4guard-case-timeout", "soon"], "--fp4guard-case-timeout: 'soon': allowed are numbers above 0"),
+        (["--fp4guard-case-timeout", "5s"], "--fp4guard-case-timeout: allowed on a GPU and with --fp4guard-isolate"),
         (["--fp4guard", "--fp4guard-device", "cuda"], "--fp4guard-device: 'cuda': --fp4guard emulates a GPU; allowed"),
     ],
 )
