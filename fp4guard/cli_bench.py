@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -13,55 +14,44 @@ from .commands import CLEAN, ERROR, INTERRUPTED, as_text, guarded, tell
 #: The tables of `bench gpu`: named here, for `--help` must import nothing heavy.
 GPU_TABLES = ("cost", "clean", "defects", "survival")
 
+#: Comparisons, each a module of `fp4guard.bench`: named here for the same reason.
+COMPARISONS = {
+    "sim": "One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter.",
+    "gluon": "One launch of a Gluon kernel in the simulator beside its twin's in plain Triton.",
+    "oracle": "Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each.",
+}
+
 
 @click.group()
 def bench() -> None:
     """How fast fp4guard is, beside what it is measured against."""
 
 
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@guarded
-def sim(rounds: int, as_json: bool) -> int:
-    """One launch in the simulator, all checks on, beside the same launch in Triton's own interpreter."""
-    from .bench import sim
-    from .console import Console
+def _comparison(name: str, what: str) -> click.Command:
+    """The command of a comparison."""
 
-    rows = Console(stderr=as_json).bench(sim.compare(rounds))
-    if as_json:
-        click.echo(as_text(sim.as_json(rows)), nl=False)
-    return CLEAN
+    @click.command(name, help=what)
+    @click.option(
+        "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+    @guarded
+    def command(rounds: int, as_json: bool) -> int:
+        from .console import Console
+        from .interrupts import interruptible
 
+        comparison = import_module(f".bench.{name}", __package__).COMPARISON
+        with interruptible():
+            rows = Console(stderr=as_json).comparison(comparison, rounds)
+        if as_json:
+            click.echo(as_text(comparison.as_json(rows)), nl=False)
+        return CLEAN
 
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@guarded
-def gluon(rounds: int, as_json: bool) -> int:
-    """One launch of a Gluon kernel in the simulator beside its twin's in plain Triton."""
-    from .bench import gluon
-    from .console import Console
-
-    rows = Console(stderr=as_json).bench_gluon(gluon.compare(rounds))
-    if as_json:
-        click.echo(as_text(gluon.as_json(rows)), nl=False)
-    return CLEAN
+    return command
 
 
-@bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Timings of each, in turn.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-@guarded
-def oracle(rounds: int, as_json: bool) -> int:
-    """Codecs, quantisation and the exact GEMM beside ml_dtypes, gfloat, torch and numpy, one thread each."""
-    from .bench import oracle
-    from .console import Console
-
-    rows = Console(stderr=as_json).bench_oracle(oracle.compare(rounds))
-    if as_json:
-        click.echo(as_text(oracle.as_json(rows)), nl=False)
-    return CLEAN
+for _name, _what in COMPARISONS.items():
+    bench.add_command(_comparison(_name, _what))
 
 
 @bench.command(name="gpu")

@@ -18,16 +18,9 @@ from .isolation.examiners import gpu_arch
 from .sim.ops.catalogue import Supported
 
 if TYPE_CHECKING:
-    from .bench.gluon import Measured as GluonMeasured
+    from .bench.comparison import Comparison
     from .bench.gpu.table import Table
-    from .bench.oracle import Measured as OracleMeasured
-    from .bench.sim import Measured
     from .session import Session
-
-#: Columns of `fp4guard bench sim` and of `bench gluon`.
-_BENCH = "{:<18}{:>14}{:>17}{:>15}{:>8}"
-#: Columns of `fp4guard bench oracle`.
-_BENCH_ORACLE = "{:<26}{:<16}{:>10}{:>10}{:>8}"
 
 
 class Progress(Protocol):
@@ -133,37 +126,15 @@ class Console:
                 if row.what == kind:
                     self._out.print(f"  {row.name}   {row.notes}".rstrip())
 
-    def bench(self, rows: Iterator[Measured]) -> list[Measured]:
-        """`fp4guard bench sim`, a line a row as they come; gives the rows."""
-        from .bench.sim import geomean
-
-        self._out.print(_BENCH.format("kernel", "shape", "interpreter ms", "simulator ms", "ratio"), style="bold")
+    def comparison(self, comparison: Comparison, rounds: int) -> list[Any]:
+        """A comparison of `fp4guard bench`, a line a row as it comes; gives the rows."""
+        self._out.print(comparison.heading(), style="bold")
         done = []
-        for row in rows:
-            shape, times = "x".join(map(str, row.shape)), (f"{row.interpreter_ms:.1f}", f"{row.sim_ms:.2f}")
-            self._out.print(_BENCH.format(row.kernel, shape, *times, f"{row.ratio:.1f}"))
+        for row in comparison.measure(rounds):
+            self._out.print(comparison.line(row.cells()))
             done.append(row)
-        self._out.print(f"\ngeometric mean of the ratios: {geomean(done):.1f}", style="bold")
-        return done
-
-    def bench_gluon(self, rows: Iterator[GluonMeasured]) -> list[GluonMeasured]:
-        """`fp4guard bench gluon`, a line a row as they come; gives the rows."""
-        self._out.print(_BENCH.format("kernel", "shape", "plain Triton ms", "Gluon ms", "ratio"), style="bold")
-        done = []
-        for row in rows:
-            shape, times = "x".join(map(str, row.shape)), (f"{row.triton_ms:.2f}", f"{row.gluon_ms:.2f}")
-            self._out.print(_BENCH.format(row.kernel, shape, *times, f"{row.ratio:.2f}"))
-            done.append(row)
-        return done
-
-    def bench_oracle(self, rows: Iterator[OracleMeasured]) -> list[OracleMeasured]:
-        """`fp4guard bench oracle`, a line a row as they come; gives the rows."""
-        self._out.print(_BENCH_ORACLE.format("work", "peer", "peer ms", "ours ms", "ratio"), style="bold")
-        done = []
-        for row in rows:
-            times = (f"{row.peer_ms:.2f}", f"{row.ours_ms:.2f}", f"{row.ratio:.2f}")
-            self._out.print(_BENCH_ORACLE.format(row.op, row.peer, *times))
-            done.append(row)
+        if (summary := comparison.summary(done)) is not None:
+            self._out.print(f"\n{summary}", style="bold")
         return done
 
     def table(self, table: Table, rows: Iterator[Any], done: list[Any]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from . import gluon_kernels, kernels
+from .comparison import Comparison
 from .duel import Side, duel
 from .rows import ROWS, Row
 
@@ -31,6 +31,11 @@ class Measured:
     gluon_ms: float
     ratio: float
 
+    def cells(self) -> tuple[str, ...]:
+        """One of each column."""
+        times = f"{self.triton_ms:.2f}", f"{self.gluon_ms:.2f}", f"{self.ratio:.2f}"
+        return (self.kernel, "x".join(map(str, self.shape)), *times)
+
 
 def compare(rounds: int, rows: Sequence[Row] = TWINS) -> Iterator[Measured]:
     """Measure rows, each as often as there are rounds, both sides in turn."""
@@ -40,10 +45,12 @@ def compare(rounds: int, rows: Sequence[Row] = TWINS) -> Iterator[Measured]:
             yield Measured(row.kernel, row.shape, found.second_ms, found.first_ms, found.ratio)
 
 
-def as_json(rows: Sequence[Measured]) -> dict[str, Any]:
-    """{"gluon": {"rows": [{"kernel", "shape", "triton_ms", "gluon_ms", "ratio"}]}}."""
-    return {"gluon": {"rows": [asdict(row) for row in rows]}}
-
-
 def _side(name: str, side: str) -> Side:
     return Side(name, (sys.executable, "-m", "fp4guard.bench.sides", side), interpret=False)
+
+
+COMPARISON = Comparison(
+    "gluon",
+    (("kernel", "<18"), ("shape", ">14"), ("plain Triton ms", ">17"), ("Gluon ms", ">15"), ("ratio", ">8")),
+    compare,
+)

@@ -10,7 +10,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from .. import oracle
 from ..formats import E2M1, BlockScaled, codec, mx, nvfp4
 from ..oracle import generate
 from . import peers
+from .comparison import Comparison
 
 #: 10^6 float32, and whole blocks in a row.
 SHAPE = (3125, 320)
@@ -51,6 +52,10 @@ class Measured:
     peer_ms: float
     ours_ms: float
     ratio: float
+
+    def cells(self) -> tuple[str, ...]:
+        """One of each column."""
+        return self.op, self.peer, f"{self.peer_ms:.2f}", f"{self.ours_ms:.2f}", f"{self.ratio:.2f}"
 
 
 def _values() -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -161,11 +166,6 @@ def compare(rounds: int, rows: Sequence[Row] = ROWS) -> Iterator[Measured]:
         torch.set_num_threads(threads)
 
 
-def as_json(rows: Sequence[Measured]) -> dict[str, Any]:
-    """{"oracle": {"rows": [{"op", "peer", "peer_ms", "ours_ms", "ratio"}]}}."""
-    return {"oracle": {"rows": [asdict(row) for row in rows]}}
-
-
 def _measure(row: Row, rounds: int) -> Measured:
     theirs, ours = row.prepare()
     theirs()(), ours()()  # tables are made, memory is touched
@@ -191,3 +191,8 @@ def _milliseconds(side: Side) -> float:
         found.append((time.perf_counter() - start) * 1e3)
         gc.enable()
     return statistics.median(found)
+
+
+COMPARISON = Comparison(
+    "oracle", (("work", "<26"), ("peer", "<16"), ("peer ms", ">10"), ("ours ms", ">10"), ("ratio", ">8")), compare
+)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..ttir.compiler import VERSION
+from .comparison import Comparison
 from .duel import Side, duel
 from .rows import ROWS, Row
 
@@ -26,6 +25,11 @@ class Measured:
     interpreter_ms: float
     sim_ms: float
     ratio: float
+
+    def cells(self) -> tuple[str, ...]:
+        """One of each column."""
+        times = f"{self.interpreter_ms:.1f}", f"{self.sim_ms:.2f}", f"{self.ratio:.1f}"
+        return (self.kernel, "x".join(map(str, self.shape)), *times)
 
 
 def interpreter_side() -> Side:
@@ -44,15 +48,13 @@ def compare(rounds: int, rows: Sequence[Row] = ROWS) -> Iterator[Measured]:
             yield Measured(row.kernel, row.shape, found.first_ms, found.second_ms, found.ratio)
 
 
-def geomean(rows: Sequence[Measured]) -> float:
-    """Of the ratios."""
-    return math.exp(sum(math.log(row.ratio) for row in rows) / len(rows))
-
-
-def as_json(rows: Sequence[Measured]) -> dict[str, Any]:
-    """{"sim": {"geomean": .., "rows": [{"kernel", "shape", "interpreter_ms", "sim_ms", "ratio"}]}}."""
-    return {"sim": {"geomean": geomean(rows), "rows": [asdict(row) for row in rows]}}
-
-
 def _command(side: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "fp4guard.bench.sides", side)
+
+
+COMPARISON = Comparison(
+    "sim",
+    (("kernel", "<18"), ("shape", ">14"), ("interpreter ms", ">17"), ("simulator ms", ">15"), ("ratio", ">8")),
+    compare,
+    averaged=True,
+)

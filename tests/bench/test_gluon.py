@@ -8,10 +8,9 @@ from fp4guard.bench import gluon
 from fp4guard.cli import main
 
 
-def test_the_command_prints_json_for_a_subset(monkeypatch):
-    compare = gluon.compare
+def test_the_command_prints_json_for_a_subset(measuring):
     rows = [row for row in gluon.TWINS if row.kernel == "paged gather"]
-    monkeypatch.setattr(gluon, "compare", lambda rounds: compare(rounds, rows))
+    measuring(gluon, lambda rounds: gluon.compare(rounds, rows))
     done = CliRunner().invoke(main, ["bench", "gluon", "--rounds", "1", "--json"])
     assert done.exit_code == 0, done.output
     (row,) = json.loads(done.stdout)["gluon"]["rows"]
@@ -20,9 +19,9 @@ def test_the_command_prints_json_for_a_subset(monkeypatch):
     assert all(row[key] > 0 for key in ("triton_ms", "gluon_ms", "ratio"))
 
 
-def test_the_table(monkeypatch):
+def test_the_table(measuring):
     rows = [gluon.Measured("softmax", (257, 781), 4.0, 5.0, 1.25)]
-    monkeypatch.setattr(gluon, "compare", lambda rounds: iter(rows))
+    measuring(gluon, lambda rounds: iter(rows))
     printed = CliRunner().invoke(main, ["bench", "gluon"]).stdout
     assert printed.splitlines()[1].split() == ["softmax", "257x781", "4.00", "5.00", "1.25"]
 

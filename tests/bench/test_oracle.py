@@ -83,9 +83,9 @@ def test_the_command_prints_json():
         assert all(row[key] > 0 for key in ("peer_ms", "ours_ms", "ratio"))
 
 
-def test_the_table(monkeypatch):
+def test_the_table(measuring):
     measured = [oracle.Measured("E2M1 encode", "ml_dtypes", 9.0, 0.75, 12.0)]
-    monkeypatch.setattr(oracle, "compare", lambda rounds: iter(measured))
+    measuring(oracle, lambda rounds: iter(measured))
     lines = CliRunner().invoke(main, ["bench", "oracle"]).stdout.splitlines()
     assert lines[0].split() == ["work", "peer", "peer", "ms", "ours", "ms", "ratio"]
     assert lines[1].split() == ["E2M1", "encode", "ml_dtypes", "9.00", "0.75", "12.00"]

@@ -72,9 +72,8 @@ def test_every_row_that_the_issue_asks_for():
 
 
 @pytest.mark.skipif(sim.VERSION < (3, 8), reason="Triton's interpreter has no tl.dot_scaled before 3.8")
-def test_the_command_prints_json_for_a_subset(monkeypatch):
-    compare = sim.compare
-    monkeypatch.setattr(sim, "compare", lambda rounds: compare(rounds, [named(name) for name in SMALL]))
+def test_the_command_prints_json_for_a_subset(measuring):
+    measuring(sim, lambda rounds: sim.compare(rounds, [named(name) for name in SMALL]))
     done = CliRunner().invoke(main, ["bench", "sim", "--rounds", "1", "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["sim"]
@@ -87,9 +86,9 @@ def test_the_command_prints_json_for_a_subset(monkeypatch):
     assert low <= found["geomean"] <= high
 
 
-def test_the_table(monkeypatch):
+def test_the_table(measuring):
     rows = [sim.Measured("softmax", (257, 781), 400.0, 4.0, 100.0), sim.Measured("add", (8,), 1.0, 0.25, 4.0)]
-    monkeypatch.setattr(sim, "compare", lambda rounds: iter(rows))
+    measuring(sim, lambda rounds: iter(rows))
     printed = CliRunner().invoke(main, ["bench", "sim"]).stdout
     assert "257x781" in printed
     assert printed.strip().endswith("geometric mean of the ratios: 20.0")
