@@ -164,8 +164,8 @@ def fuzz(
     require_writable(json_file, repro_dir / "reproducer.py")
     wanted = None if arch is None else parse_arch(arch)
     if defect is not None and not targets:
-        having = ", ".join(f"kernels.{family}" for family in families_with(defect)) or "but no included kernel has it"
-        raise UsageError(f"--defect {defect}: it needs a TARGET: {having}")
+        having = ", ".join(f"kernels.{family}" for family in families_with(defect))
+        raise UsageError(f"--defect {defect!r}: {f'it needs a TARGET: {having}' if having else 'no kernel has it'}")
     found = (
         [t for spec in targets for t in load_targets(spec, wanted)]
         if targets

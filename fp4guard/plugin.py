@@ -90,10 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("--fp4guard") and device != "sim":
             raise pytest.UsageError(f"--fp4guard-device: {device!r}: --fp4guard emulates a GPU; allowed with it is sim")
         _gpu(config)  # refused at once, and not where the first target is collected
-    if config.getoption("--fp4guard-case-timeout", default=None) is not None:
-        _case_timeout(config)
-        if not config.getoption("--fp4guard-isolate") and _gpu(config) is None:
-            raise pytest.UsageError("--fp4guard-case-timeout: allowed on a GPU and with --fp4guard-isolate")
+    _case_timeout(config)
+    given = config.getoption("--fp4guard-case-timeout", default=None) is not None
+    if given and not config.getoption("--fp4guard-isolate") and _gpu(config) is None:
+        raise pytest.UsageError("--fp4guard-case-timeout: allowed on a GPU and with --fp4guard-isolate")
     if hasattr(config, "workerinput") and (device := _gpu(config)) is not None:
         from .isolation.pinning import pin
 
@@ -219,10 +219,12 @@ def _case_timeout(config: pytest.Config) -> float:
     from .durations import seconds
     from .errors import UsageError
 
+    option = config.getoption("--fp4guard-case-timeout", default=None)
     try:
         return seconds(_option(config, "case_timeout"))
     except UsageError as error:
-        raise pytest.UsageError(f"--fp4guard-case-timeout: {error}") from None
+        where = "--fp4guard-case-timeout" if option is not None else "the ini value fp4guard_case_timeout"
+        raise pytest.UsageError(f"{where}: {error}") from None
 
 
 def _option(config: pytest.Config, name: str) -> str:

@@ -45,7 +45,7 @@ class Comparison:
 
     def as_json(self, rows: Sequence[Any]) -> dict[str, Any]:
         """{name: {"rows": [rows]}}, with "geomean" where the ratios have a mean."""
-        mean = {"geomean": geomean(rows)} if self.averaged else {}
+        mean = {"geomean": geomean(rows)} if self.averaged and rows else {}
         return {self.name: mean | {"rows": [asdict(row) for row in rows]}}
 
 

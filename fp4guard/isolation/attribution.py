@@ -8,7 +8,7 @@ from ..checks import Finding
 from ..errors import Fp4guardError
 from ..fuzzing.examine import Examine, Report, examine_alone
 from ..ttir import parse_arch
-from .client import HarnessError
+from .processes import HarnessError
 
 #: Kinds of findings that say what is wrong, and not where: whoever did it is the simulator's to name.
 _UNPLACED = ("crash", "hang", "assert-failed", "oob-write", "poison-dependent", "unwritten-output", "input-modified")

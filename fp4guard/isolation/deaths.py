@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..checks import Finding
+from ..errors import UsageError
 from ..fuzzing.examine import is_library
 
 #: Lines of a worker's output that a finding tells.
@@ -31,6 +32,15 @@ def hang(timeout: float, output: str, journal: Mapping[str, Any]) -> Finding:
     return _finding("hang", f"the case did not end within {timeout:g} s", output, journal)
 
 
+def not_loaded(spec: str, status: int | None, patience: float, output: str) -> UsageError:
+    """The worker died before a case began, or was killed (`status` None) because none began within `patience`."""
+    how = f"has not done it within {patience:g} s" if status is None else _how(status)
+    file, line = _blamed(output, {})
+    at = "" if file is None else f", at {file}:{line}"
+    said = "".join(f"\n  {text}" for text in _last_lines(output))
+    return UsageError(f"{spec}: the process that loads it {how}{at}{said}")
+
+
 def _how(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -43,10 +53,13 @@ def with_output(finding: Finding, output: str, journal: Mapping[str, Any]) -> Fi
     rows = list(finding.rows)
     if "kernel" in journal:
         rows.append(("launch", f"number {journal['launches']}: {journal['kernel']}, launched at {journal['line']}"))
-    lines = [text for text in output.splitlines() if text.strip() and not _DUMPED.match(text)][-_LINES:]
-    if lines:
+    if lines := _last_lines(output):
         rows.append(("output", "\n".join(lines)))
     return replace(finding, rows=tuple(rows))
+
+
+def _last_lines(output: str) -> list[str]:
+    return [text for text in output.splitlines() if text.strip() and not _DUMPED.match(text)][-_LINES:]
 
 
 def _finding(kind: str, headline: str, output: str, journal: Mapping[str, Any]) -> Finding:

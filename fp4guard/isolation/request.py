@@ -17,6 +17,9 @@ from ..fuzzing.setting import Setting
 from ..fuzzing.target import Target
 from ..ttir import Arch, parse_arch
 
+#: Seconds for a GPU to start, or a target to be loaded: on a busy machine it takes long, which no case is to blame for.
+PATIENCE = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -29,7 +32,7 @@ class Probe:
 class Request:
     """One case of a target that is found by its spec from a folder.
 
-    `arch` None: the target's own, or the default, or the GPU's.
+    `arch` None: the target's own, or the default, or the GPU's. `patience`: seconds for the target to be loaded.
     """
 
     folder: str
@@ -41,13 +44,20 @@ class Request:
     layout: int
     arch: str | None
     setting: Setting
+    patience: float
 
     @staticmethod
     def of(target: Target, case: Case, arch: str | None, defect: str | None, setting: Setting) -> Request:
         """The request for a case."""
-        arguments = dict(case.arguments)
-        spec = spec_of(target)
-        return Request(str(Path.cwd()), spec, defect, arguments, case.seed, case.regime, case.layout, arch, setting)
+        return Request(
+            str(Path.cwd()), spec_of(target), defect, dict(case.arguments), case.seed, case.regime, case.layout, arch,
+            setting, max(PATIENCE, setting.timeout),
+        )  # fmt: skip
+
+    @property
+    def what(self) -> tuple[str, str, str | None]:
+        """Which target is loaded for it."""
+        return self.folder, self.spec, self.defect
 
     @property
     def case(self) -> Case:

@@ -52,9 +52,10 @@ def _answer(request: Request, client: Connection, journal: Journal) -> Answer:
 
     def examined() -> Examined:
         os.chdir(request.folder)  # the client may have changed it, and so may the case before
+        faulthandler.dump_traceback_later(request.patience * _BEFORE_THE_END, file=2)
         target = request.load()
-        client.send(Begun())
         faulthandler.dump_traceback_later(request.setting.timeout * _BEFORE_THE_END, file=2)
+        client.send(Begun())
         return _DEVICES[request.setting.device](target, request, journal)
 
     return _told(examined)

@@ -40,17 +40,24 @@ def test_names_are_those_that_the_command_takes():
     assert all(import_module(f"fp4guard.bench.{name}").COMPARISON.name == name for name in COMPARISONS)
 
 
-def test_interrupt_ends_what_is_timed(measuring):
+@pytest.mark.parametrize("interrupted", ["in a measurement", "in a line"])
+def test_interrupt_ends_what_is_timed(measuring, interrupted):
     ended = []
 
-    def interrupted(rounds):
+    class Interrupts(gluon.Measured):
+        def cells(self):
+            raise KeyboardInterrupt
+
+    def measure(rounds):
         try:
             yield gluon.Measured("softmax", (2, 3), 1.0, 1.0, 1.0)
+            if interrupted == "in a line":
+                yield Interrupts("matmul", (2, 3), 1.0, 1.0, 1.0)
             raise KeyboardInterrupt
         finally:
             ended.append(rounds)
 
-    measuring(gluon, interrupted)
+    measuring(gluon, measure)
     done = CliRunner().invoke(main, ["bench", "gluon", "--rounds", "3"])
     assert (done.exit_code, ended) == (130, [3])
     assert "softmax" in done.stdout and "fp4guard: interrupted" in done.stderr

@@ -73,6 +73,12 @@ def hangs(mem, n):
 
 
 @fg.fuzz(n=SIZES)
+def takes_its_time_and_is_wrong(mem, n):
+    time.sleep(2)
+    mem.output("out", (n,), torch.float32)
+
+
+@fg.fuzz(n=SIZES)
 def leaves_a_process(mem, n):
     adds_one(mem, n)
     child = os.fork()

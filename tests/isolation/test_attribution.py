@@ -10,7 +10,7 @@ from fp4guard.fuzzing.examine import Report, examine_case
 from fp4guard.fuzzing.loading import load_target, with_defect
 from fp4guard.fuzzing.setting import Setting
 from fp4guard.isolation.attribution import attributed
-from fp4guard.isolation.client import HarnessError
+from fp4guard.isolation.processes import HarnessError
 
 GEMM = load_target("kernels.gemm_afp4wfp4::gemm_afp4wfp4")
 CASE = Case({"m": 33, "n": 37, "k": 160, "config": "BM32_BN32_BK128", "dtype": "bf16"}, layout=5)

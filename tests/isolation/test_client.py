@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -22,7 +23,8 @@ from fp4guard.fuzzing.profiles import PROFILES
 from fp4guard.fuzzing.setting import Setting
 from fp4guard.interrupts import interruptible
 from fp4guard.isolation import IsolatedExaminer
-from fp4guard.isolation.client import HarnessError
+from fp4guard.isolation.processes import HarnessError
+from fp4guard.isolation.server import REAP, START
 
 ENDS = {
     "faults": ("crash", "was ended by SIGSEGV"),
@@ -59,14 +61,14 @@ def test_right_target_has_the_report_that_it_has_without_a_process(examiner, cap
 
 @pytest.mark.parametrize(("name", "kind", "how"), [(name, *end) for name, end in ENDS.items()])
 def test_death_is_a_finding_and_the_next_case_has_a_worker(examiner, line_in_targets, name, kind, how):
-    before = examiner.workers
+    before = examiner._processes.started
     (finding,) = run(examiner, name, 17).findings
     assert (finding.kind, how in finding.headline) == (kind, True), finding.headline
     if name not in ("exits", "is_killed"):  # which leave no trace of where they were
         assert Path(finding.file).name == "targets.py"
         assert finding.line == line_in_targets(name)
     assert run(examiner, name, 18).findings == ()
-    assert examiner.workers <= before + 2
+    assert examiner._processes.started <= before + 2
 
 
 @pytest.fixture
@@ -88,12 +90,12 @@ def test_assumption_misuse_and_harness_failure_reach_the_caller(examiner):
     assert run(examiner, "adds", 5).findings == ()
 
 
-def test_worker_killed_from_outside_costs_one_case(examiner):
+def test_worker_that_dies_between_two_cases_costs_none(examiner):
     run(examiner, "adds", 5)
-    os.kill(examiner._worker.number, signal.SIGKILL)
-    (finding,) = run(examiner, "adds", 6).findings
-    assert "SIGKILL" in finding.headline
+    before = examiner._worker.number
+    os.kill(before, signal.SIGKILL)
     assert run(examiner, "adds", 6).findings == ()
+    assert examiner._worker.number != before
 
 
 def test_death_is_seen_and_no_process_left_where_the_target_has_forked(examiner):
@@ -136,7 +138,8 @@ import torch
 import fp4guard as fg
 
 if os.getpid() != {client}:
-    time.sleep({seconds})
+    print("loading", flush=True)
+    {wait}
 
 @fg.fuzz(n=fg.dims())
 def sleeps(mem, n):
@@ -146,9 +149,11 @@ def sleeps(mem, n):
 
 @pytest.fixture
 def slow_to_load(tmp_path):
-    def written(seconds):
+    def written(wait):
+        """A target that a worker waits for: for seconds, or as a statement says."""
         file = tmp_path / "sleeps.py"
-        file.write_text(SLEEPS.format(client=os.getpid(), seconds=seconds))
+        wait = wait if isinstance(wait, str) else f"time.sleep({wait})"
+        file.write_text(SLEEPS.format(client=os.getpid(), wait=wait))
         return load_target(f"{file}::sleeps")
 
     return written
@@ -160,12 +165,59 @@ def test_time_to_load_the_target_is_not_the_case_s(slow_to_load):
 
 
 def test_target_that_does_not_load_is_no_finding(slow_to_load, monkeypatch):
+    with IsolatedExaminer(Setting(isolated=True, timeout=1)) as examiner:
+        monkeypatch.setattr("fp4guard.isolation.request.PATIENCE", 3)
+        slow = slow_to_load(600)
+        told = r"sleeps.py::sleeps: the process that loads it has not done it within 3 s, at .*/sleeps.py:8\n  loading"
+        with pytest.raises(UsageError, match=told):
+            examiner.examine(slow, Case({"n": 1}), None, None)
+        started = examiner._processes.started
+        with pytest.raises(UsageError, match=told):
+            examiner.examine(slow, Case({"n": 2}), None, None)
+        assert examiner._processes.started == started, "it is not tried again"
+        monkeypatch.undo()
+        assert run(examiner, "adds", 5).findings == ()
+
+
+def test_death_in_loading_is_no_finding(slow_to_load):
     with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "adds", 5)
-        monkeypatch.setattr("fp4guard.isolation.client._START", 0.2)
-        with pytest.raises(HarnessError, match=r"sleeps.py::sleeps is not loaded within 0.2 s"):
-            examiner.examine(slow_to_load(600), Case({"n": 1}), None, None)
-        monkeypatch.undo()
+        with pytest.raises(UsageError, match=r"the process that loads it ended itself, exit status 9\n  loading"):
+            examiner.examine(slow_to_load("os._exit(9)"), Case({"n": 1}), None, None)
+        assert run(examiner, "adds", 5).findings == ()
+
+
+def test_answer_that_is_owed_is_no_other_case_s():
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
+        run(examiner, "adds", 5)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            run(examiner, "takes_its_time_and_is_wrong", 5)
+        assert run(examiner, "adds", 5).findings == ()
+
+
+@pytest.mark.parametrize("command", [START, REAP])
+def test_answer_to_an_interrupted_command_is_not_the_next_one_s(monkeypatch, command):
+    with IsolatedExaminer(Setting(isolated=True)) as examiner:
+        run(examiner, "adds", 5)
+        send = socket.send_fds
+
+        def interrupted(control, messages, descriptors):
+            send(control, messages, descriptors)
+            if messages[0].startswith(command):
+                monkeypatch.undo()
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("fp4guard.isolation.processes.socket.send_fds", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(examiner, "aborts", 7)
+            run(examiner, "adds", 5)
+        for name in ("adds", "aborts", "adds"):
+            assert len(run(examiner, name, 17).findings) == (name == "aborts")
+
+
+def test_time_out_may_be_longer_than_the_system_waits():
+    with IsolatedExaminer(Setting(isolated=True, timeout=1e9)) as examiner:
         assert run(examiner, "adds", 5).findings == ()
 
 
@@ -176,7 +228,9 @@ def test_interrupted_case_is_not_waited_for(monkeypatch):
         with pytest.raises(KeyboardInterrupt), interruptible():
             run(examiner, "hangs", 7)
         worker = examiner._worker.number
-        monkeypatch.setattr("fp4guard.isolation.client._gone", lambda number, seconds: pytest.fail("it is waited for"))
+        monkeypatch.setattr(
+            "fp4guard.isolation.processes._gone", lambda number, seconds: pytest.fail("it is waited for")
+        )
         examiner.close()
         assert not _runs(worker)
 
@@ -185,8 +239,8 @@ def test_server_that_is_killed_is_replaced():
     with IsolatedExaminer(Setting(isolated=True)) as examiner:
         run(examiner, "adds", 5)
         worker = examiner._worker.number
-        os.kill(examiner._server.pid, signal.SIGKILL)
-        examiner._server.wait()
+        os.kill(examiner._processes._server.pid, signal.SIGKILL)
+        examiner._processes._server.wait()
         while _runs(worker):
             time.sleep(0.01)
         # Its workers have gone with it: the case that is asked for next is lost, and says why.
@@ -223,8 +277,8 @@ def test_nothing_is_left_behind():
         run(examiner, "faults", 7)
         run(examiner, "leaves_a_file", 7)
         run(examiner, "leaves_a_file", 5)
-        processes = [examiner._server.pid, examiner._worker.number]
-        folder = Path(examiner._folder.name)
+        processes = [examiner._processes._server.pid, examiner._worker.number]
+        folder = Path(examiner._processes._folder.name)
         assert len(list(folder.glob("left-by-a-worker-*"))) == 1
     assert not folder.exists()
     assert not any(Path(f"/proc/{number}").exists() for number in processes)
@@ -241,7 +295,8 @@ def test_nothing_outlives_a_client_that_is_killed(tmp_path):
         examiner = IsolatedExaminer(Setting(isolated=True))
         adds = load_target({str(Path(__file__).with_name("targets.py"))!r} + "::adds")
         examiner.examine(adds, Case({{"n": 5}}), None, None)
-        print("left", examiner._server.pid, examiner._worker.number, examiner._folder.name, flush=True)
+        processes = examiner._processes
+        print("left", processes._server.pid, examiner._worker.number, processes._folder.name, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     # To a file: a pipe would stay open as long as the processes that this is about.

@@ -54,6 +54,7 @@ def test_pytest_survives_a_death(pytester):
     [
         (["--fp4guard-device", "tpu"], "--fp4guard-device: device='tpu': allowed are sim, cuda, hip, auto"),
         (["--fp4guard-case-timeout", "soon"], "--fp4guard-case-timeout: 'soon': allowed are numbers above 0"),
+        (["-o", "fp4guard_case_timeout=soon"], "the ini value fp4guard_case_timeout: 'soon': allowed are numbers"),
         (["--fp4guard-case-timeout", "5s"], "--fp4guard-case-timeout: allowed on a GPU and with --fp4guard-isolate"),
         (["--fp4guard", "--fp4guard-device", "cuda"], "--fp4guard-device: 'cuda': --fp4guard emulates a GPU; allowed"),
     ],
