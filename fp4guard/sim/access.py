@@ -218,14 +218,18 @@ def _report_conflicts(
     """
     assert m.races is not None
     races = m.races
-    # An access that is the same for all programs stands for each of them.
-    everyone = shape[0] == 1 and len(m.programs) > 1
+    # An access that is the same for all programs stands for each of them, who may be ordered in different ways.
+    everyone, copies = shape[0] == 1 and len(m.programs) > 1, 1
+    if everyone and races.ordering is not None:
+        copies = len(m.programs)
+        offset, programs = np.tile(offset, copies), np.repeat(np.arange(copies), len(offset))
+        everyone = False
     ids = np.full(len(offset), EVERYONE) if everyone else m.programs[programs]
 
     def watch(places: Array, who: Array, elements: int) -> list[Conflict]:
         if changed is None:
             return races.read(site, region, places, who)
-        return races.write(site, region, places, who, lambda: np.repeat(changed(), elements))
+        return races.write(site, region, places, who, lambda: np.repeat(np.tile(changed(), copies), elements))
 
     report_races(m, site, region, offset, programs, ids, watch)
 

@@ -118,7 +118,8 @@ def _note(m: Machine, site: Site, region: Region, offset: Array, programs: Array
         access.report_races(
             m, site, region, offset, programs, ids, lambda places, who, _: races.update(site, region, places, who)
         )
-        races.ordering.atomic(region, offset // site.element.width, ids, semantics)
+        if races.ordering is not None:
+            races.ordering.atomic(region, offset // site.element.width, ids, semantics)
 
 
 def _open(

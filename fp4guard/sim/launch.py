@@ -126,7 +126,7 @@ class Simulator:
         for slot, type_, name, given in arguments:
             machine.slots[slot] = held_argument(self.memory, name, type_, given)
         if count > 1:
-            machine.races = Races(Ordering(count))
+            machine.races = Races(Ordering(count) if program.acquires else None)
             machine.watched = self._written(program, arguments)
         filled = list(machine.slots)
         with np.errstate(all="ignore"):
@@ -134,8 +134,8 @@ class Simulator:
                 machine.slots[:] = filled
                 machine.programs = np.arange(start, min(start + batch, count))[:: self._step]
                 program.run(machine)
-        if machine.races is not None and machine.races.ordering.used:
-            self.trace.ordered = True
+        ordering = None if machine.races is None else machine.races.ordering
+        self.trace.ordered |= ordering is not None and ordering.used
 
     def _written(self, program: Program, arguments: list[tuple[int, Type, str, Any]]) -> frozenset[str] | None:
         """The names of the regions that a launch may write; None when that cannot be told."""

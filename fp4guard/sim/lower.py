@@ -17,7 +17,7 @@ from .elements import ELEMENTS, Array, element_of
 from .hints import hint_step
 from .machine import Machine
 from .ops import EFFECTS, NO_OPS, RULES
-from .ops.atomics import ATOMICS
+from .ops.atomics import ATOMICS, acquires
 from .ops.convert import constant
 from .ops.descriptors import block_of
 from .overflow import WideArithmetic, within_reach
@@ -33,7 +33,8 @@ class Program:
     """A kernel's function, lowered.
 
     `arguments` are the slots and types that a launch fills; `written` the slots of those through which it
-    writes, None when that cannot be told; `waits` whether it has loops that may wait for something.
+    writes, None when that cannot be told; `waits` whether it has loops that may wait for something, `acquires` whether
+    it has atomics after which a program may know what others have done.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Program:
     largest_value: int
     written: frozenset[int] | None
     waits: bool
+    acquires: bool
 
     def run(self, m: Machine) -> None:
         """Run the batch of programs that the machine holds; arguments and constants are in their slots."""
@@ -85,6 +87,7 @@ class _Lowering:
             max(sizes, default=1),
             self._written(),
             any(op.name == "scf.while" for op in function.operations),
+            any(map(acquires, operations)),
         )
 
     def _written(self) -> frozenset[int] | None:

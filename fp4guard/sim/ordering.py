@@ -18,8 +18,8 @@ from .elements import Array
 #: programs that use atomics then count as ordered.
 _MOST_LANES, _MOST_CLOCKS = 200_000, 1 << 24
 
-_RELEASES = ("release", "acq_rel")
-_ACQUIRES = ("acquire", "acq_rel")
+#: The semantics of atomics, as TTIR prints them, that do so.
+RELEASES, ACQUIRES = ("release", "acq_rel"), ("acquire", "acq_rel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,27 @@ class Ordering:
     """The log of a launch's atomics. `now` is the number of the latest access of any kind."""
 
     def __init__(self, programs: int) -> None:
-        self._programs = programs
+        self.programs = programs
         self.now = 0
         self._log: list[_Event] = []
         self._lanes = 0
         self._replayed = 0
-        self._acquired = False
+        self._acquired = self._released_any = False
         self._seen: Array | None = None
         self._released: dict[tuple[str, int], Array] = {}
 
     @property
     def used(self) -> bool:
-        """Whether a program acquired anything: otherwise nothing is ordered."""
-        return self._acquired
+        """Whether a program acquired what another may have released: otherwise nothing is ordered."""
+        return self._acquired and self._released_any
 
     def atomic(self, region: Region, elements: Array, programs: Array, semantics: str) -> None:
         """Log the lanes of an atomic, in order: element numbers and programs; `semantics` as TTIR prints it."""
-        releases, acquires = semantics in _RELEASES, semantics in _ACQUIRES
+        releases, acquires = semantics in RELEASES, semantics in ACQUIRES
         if releases or acquires:
             self._lanes += len(elements)
             self._acquired |= acquires
+            self._released_any |= releases
             if self._too_long:
                 self._log.clear()
             else:
@@ -65,32 +66,21 @@ class Ordering:
 
     @property
     def _too_long(self) -> bool:
-        return self._lanes > _MOST_LANES or self._programs**2 > _MOST_CLOCKS
+        return self._lanes > _MOST_LANES or self.programs**2 > _MOST_CLOCKS
 
     def ordered(self, other: Array, when: Array, me: Array) -> Array:
-        """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now.
-
-        `other` is negative where it stands for several programs: each of them must have released something that `me`
-        has seen since, whenever that was. What several programs do (`me` negative) is ordered after nothing.
-        """
-        if not self._acquired:
+        """Bool per lane: whether program `other`'s access number `when` happened before what program `me` does now."""
+        if not self.used:
             return np.zeros(len(me), bool)
         if self._too_long:
             return np.ones(len(me), bool)
-        seen = self._replay()
-        known = (seen[np.maximum(me, 0), np.maximum(other, 0)] >= when) & (me >= 0)
-        several = other < 0
-        if several.any():
-            # By program, of which there are fewer than lanes; of itself a program need not know.
-            programs, lane = np.unique(np.maximum(me, 0), return_inverse=True)
-            unseen = np.array([np.count_nonzero(seen[p] < 0) - (seen[p, p] < 0) for p in programs])
-            known = np.where(several, (unseen == 0)[lane.reshape(-1)] & (me >= 0), known)
+        known: Array = self._replay()[me, other] >= when
         return known
 
     def _replay(self) -> Array:
         """[q, p]: up to which access number program q knows all that program p did."""
         if self._seen is None:
-            self._seen = np.full((self._programs, self._programs), -1, np.int32)
+            self._seen = np.full((self.programs, self.programs), -1, np.int32)
         seen = self._seen
         for event in self._log[self._replayed :]:
             for element, program in zip(event.elements.tolist(), event.programs.tolist()):

@@ -137,11 +137,99 @@ def add_without_lock(x, lock, out, BLOCK: tl.constexpr):
     tl.store(out + i, total + row)  # wrong: no lock
 
 
+# Groups of programs, each with a counter of its own, that the last to arrive sets back
+
+
+GROUPS = 3
+
+
+def counting(mem, kernel):
+    """Every group reads its row, and its last member overwrites it."""
+    row = mem.output("row", (GROUPS, BLOCK), torch.int32, fill=2)
+    count = mem.output("count", (GROUPS,), torch.int32, fill=0)
+    sums = mem.output("sums", (GROUPS, PARTS), torch.int32)
+    kernel[(GROUPS, PARTS)](row, count, sums, PARTS=PARTS, BLOCK=BLOCK)
+    mem.expect(row, torch.zeros(GROUPS, BLOCK))
+    mem.expect(count, torch.zeros(GROUPS))
+    mem.expect(sums, torch.full((GROUPS, PARTS), 2 * BLOCK))
+
+
+@triton.jit
+def last_of_group_overwrites(row, count, sums, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    group, me = tl.program_id(0), tl.program_id(1)
+    i = group * BLOCK + tl.arange(0, BLOCK)
+    tl.store(sums + group * PARTS + me, tl.sum(tl.load(row + i)))
+    if tl.atomic_add(count + group, 1) == PARTS - 1:
+        tl.store(row + i, tl.zeros((BLOCK,), tl.int32))
+        tl.store(count + group, 0)
+
+
+@triton.jit
+def reads_behind_its_ticket(row, count, sums, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+    group, me = tl.program_id(0), tl.program_id(1)
+    i = group * BLOCK + tl.arange(0, BLOCK)
+    ticket = tl.atomic_add(count + group, 1)
+    tl.store(sums + group * PARTS + me, tl.sum(tl.load(row + i)))
+    if ticket == PARTS - 1:
+        tl.store(row + i, tl.zeros((BLOCK,), tl.int32))  # wrong: others may still read
+        tl.store(count + group, 0)
+
+
+# A barrier of the whole grid
+
+
+def rotating(mem, kernel):
+    """The first program leaves a number; each reads it, and replaces its own part of what all have read."""
+    first, parts = mem.scratch("first", (1,), torch.int32), mem.output("parts", (PARTS,), torch.int32, fill=1)
+    barrier, out = mem.scratch("barrier", (2,), torch.int32), mem.output("out", (PARTS,), torch.int32)
+    barrier.zero_()
+    kernel[(PARTS,)](first, parts, barrier, out, PARTS=PARTS)
+    mem.expect(out, torch.full((PARTS,), PARTS + 7))
+    mem.expect(parts, torch.arange(PARTS))
+
+
+@triton.jit
+def _all_arrive(barrier, PARTS: tl.constexpr):
+    tl.atomic_add(barrier, 1)
+    while tl.atomic_add(barrier, 0, sem="acquire") < PARTS:
+        pass
+
+
+@triton.jit
+def rotate(first, parts, barrier, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    if me == 0:
+        tl.store(first, 7)
+    _all_arrive(barrier, PARTS)
+    tl.store(out + me, tl.sum(tl.load(parts + tl.arange(0, PARTS))) + tl.load(first))
+    _all_arrive(barrier + 1, PARTS)
+    tl.store(parts + me, me)
+
+
+@triton.jit
+def rotate_behind_one_barrier(first, parts, barrier, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    if me == 0:
+        tl.store(first, 7)
+    _all_arrive(barrier, PARTS)
+    tl.store(out + me, tl.sum(tl.load(parts + tl.arange(0, PARTS))) + tl.load(first))
+    tl.store(parts + me, me)  # wrong: one barrier before what is read, none behind it
+
+
 PAIRS = [
     ("last program in place of last arrival", reducing, reduce_by_number, reduce_by_ticket, "race", "parts"),
     ("ticket that orders nothing", reducing, reduce_by_relaxed_ticket, reduce_by_ticket, "race", "parts"),
     ("ticket drawn before the part is stored", reducing, reduce_by_early_ticket, reduce_by_ticket, "race", "parts"),
     ("flag raised before the data are written", signalling, signal_too_early, signal, "race", "data"),
     ("flag that orders nothing", signalling, signal_relaxed, signal, "race", "data"),
+    ("others may still read", counting, reads_behind_its_ticket, last_of_group_overwrites, "race", "row"),
+    (
+        "one barrier before what is read, none behind it",
+        rotating,
+        rotate_behind_one_barrier,
+        rotate,
+        "race",
+        "parts",
+    ),
     ("no lock", locking, add_without_lock, add_under_lock, "race", "out", "race"),
 ]

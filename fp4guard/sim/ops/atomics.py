@@ -13,6 +13,7 @@ from .. import atomics
 from ..atomics import Atomic
 from ..elements import Array, round_to_bfloat16
 from ..machine import Machine
+from ..ordering import ACQUIRES
 from ..trace import Site
 from .undefined import Effect
 
@@ -94,6 +95,11 @@ def _cas(op: Operation) -> Callable[..., Any]:
         return atomics.update(m, site, atomic, address, (expected, new), None, shape, semantics, used)
 
     return apply
+
+
+def acquires(op: Operation) -> bool:
+    """Whether an operation is an atomic that acquires, and whose result tells from whom."""
+    return op.name in EFFECTS and bool(op.attributes.get("used", True)) and not set(op.words).isdisjoint(ACQUIRES)
 
 
 EFFECTS: dict[str, Effect] = {
