@@ -27,7 +27,7 @@ from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
 from ..errors import Fp4guardError, UsageError
-from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept
+from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept, mixed
 from ..sim import HangError, Incident, Simulator, host
 from ..sim.host import Emulation, patched
 from ..ttir import Arch, compiler
@@ -200,8 +200,8 @@ class _Examination:
         if not incidents:
             return {}, set()
         if not unstable and first.outcome() == second.outcome():
-            extremes = [self._run(poison) for poison in EXTREMES]
-            if all(_same(second, extreme) for extreme in extremes):
+            others = (*EXTREMES, *mixed(list(dict.fromkeys(i.site for i in incidents))))
+            if all(_same(second, self._run(poison)) for poison in others):
                 return {i.site: "no output changes with the bytes that were read" for i in incidents}, set()
         effects, blamed = {}, set()
         for incident in incidents[:_SITES_TRIED]:

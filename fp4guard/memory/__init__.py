@@ -4,7 +4,7 @@ from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
 from .memory import Memory
 from .placement import unwatched
-from .poison import ALL_ONES, EXTREMES, ORDINARY, Poison
+from .poison import ALL_ONES, EXTREMES, ORDINARY, Poison, mixed
 from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Poison",
     "Region",
     "Role",
+    "mixed",
     "unwatched",
 ]

@@ -7,7 +7,7 @@ ordinary numbers are finite, and in range as an index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -113,3 +113,12 @@ ALL_ONES = Poison("all ones")
 ORDINARY = Poison("ordinary numbers")
 #: A maximum swallows NaN, -1 and small numbers, and a minimum the like: only an extreme comes through.
 EXTREMES = (Poison("the largest number"), Poison("the smallest number"))
+
+
+def mixed(sites: Sequence[Any]) -> Iterator[Poison]:
+    """Poisons of which any two sites have different patterns in one: what they leave undefined may cancel out as long
+    as it is the same, as in a difference.
+    """
+    for digit in range((len(sites) - 1).bit_length() if sites else 0):
+        held = (ALL_ONES if number >> digit & 1 else ORDINARY for number in range(len(sites)))
+        yield replace(ORDINARY, exceptions={site: one.pattern for site, one in zip(sites, held)})

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks.record import ADDRESS_KINDS
 from ..errors import Fp4guardError
-from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, Memory, Poison, Region
+from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, Memory, Poison, Region, mixed
 from ..sim import HangError, Incident, Simulator, Trace
 from ..sim.arguments import expanded
 from ..ttir import Arch, Compiled
@@ -128,7 +128,8 @@ class _Repeats:
         """Incidents with an effect: the bytes that change, and whether what is accessed does."""
         poison = self._memory.poison
         patterns = (ORDINARY, *EXTREMES)
-        whole = next((effect for one in patterns if (effect := self._effect(one)) is not None), None)
+        together = (*patterns, *mixed(list(dict.fromkeys(i.site for i in incidents))))
+        whole = next((effect for one in together if (effect := self._effect(one)) is not None), None)
         if whole is None:
             return
         told = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fp4guard.memory import ALL_ONES, ORDINARY, Poison
+from fp4guard.memory import ALL_ONES, ORDINARY, Poison, mixed
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 FLOATS_OF_8_BITS = [
@@ -75,3 +75,11 @@ def test_single_sites_may_differ():
     assert poison.lane("elsewhere", torch.int32) == b"\xff" * 4
     assert ALL_ONES.exceptions == {}
     assert poison.pattern == Poison("all ones").pattern
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 64])
+def test_any_two_sites_differ_in_one_of_the_mixed_poisons(count):
+    sites = [f"site {number}" for number in range(count)]
+    held = [[poison.lane(site, torch.uint8) for poison in mixed(sites)] for site in sites]
+    assert len({tuple(row) for row in held}) == count
+    assert all(poison.lane("another", torch.uint8) == ORDINARY.lane("another", torch.uint8) for poison in mixed(sites))

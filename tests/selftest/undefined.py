@@ -47,6 +47,29 @@ def add_up_selected(x, out, n, BLOCK: tl.constexpr):
     tl.store(out, tl.sum(tl.where(i < n, tl.load(x + i, mask=i < n), 0)))
 
 
+def subtracting(mem, kernel):
+    q, z = mem.integers("q", (N,), 0, 15, torch.int8), mem.integers("z", (N,), 0, 15, torch.int8)
+    out = mem.output("out", (1,), torch.int32)
+    kernel[(1,)](q, z, out, N, BLOCK=BLOCK)
+    mem.expect(out, (q.long() - z).sum().reshape(1))
+
+
+@triton.jit
+def add_up_differences(q, z, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    value = tl.load(q + i, mask=i < n, other=0).to(tl.int32) - tl.load(z + i, mask=i < n, other=0).to(tl.int32)
+    tl.store(out, tl.sum(value))
+
+
+@triton.jit
+def add_up_undefined_differences(q, z, out, n, BLOCK: tl.constexpr):
+    """What is undefined on both sides is no longer 0 as soon as it is not the same."""
+    i = tl.arange(0, BLOCK)
+    code = tl.load(q + i, mask=i < n).to(tl.int32)  # wrong: difference of undefined lanes
+    zero = tl.load(z + i, mask=i < n).to(tl.int32)
+    tl.store(out, tl.sum(code - zero))
+
+
 @triton.jit
 def greatest(x, out, n, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
@@ -228,6 +251,15 @@ PAIRS = [
     ("sum over undefined lanes", reducing, add_up_undefined, add_up, "undefined-lane", "values"),
     ("undefined lane times 0", reducing, add_up_weighted, add_up_selected, "undefined-lane", "values"),
     ("0 in one operand of two", multiplying, multiply_half_masked, multiply, "undefined-lane", "b"),
+    (
+        "difference of undefined lanes",
+        subtracting,
+        add_up_undefined_differences,
+        add_up_differences,
+        "undefined-lane",
+        "q",
+        "undefined-lane",
+    ),
     ("maximum with 0 for nothing", reducing_negative, greatest_or_zero, greatest, "wrong-value", "out"),
     ("scratch that nobody cleared", accumulating, scratch, zeroed, "uninitialized-read", "total"),
     ("counter that nobody cleared", counting_from, fresh_counter, cleared_counter, "uninitialized-read", "counter"),

@@ -54,6 +54,14 @@ def most_undefined(x, out, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def differ_undefined(x, y, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(
+        out, tl.sum(tl.load(x + i, mask=i < n) - tl.load(y + i, mask=i < n))
+    )  # cancels out while both hold the same
+
+
+@triton.jit
 def gather_undefined(x, index, out, n, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     at = tl.load(index + i, mask=i < n)  # no other
@@ -126,6 +134,13 @@ def summed(kernel):
     return code
 
 
+def differing():
+    x = torch.arange(50, device="cuda", dtype=torch.int32)
+    out = torch.empty(1, device="cuda", dtype=torch.int32)
+    differ_undefined[(1,)](x, x.clone(), out, 50, BLOCK=BLOCK)
+    return out[0].item()
+
+
 def passed_on():
     """The undefined sum reaches the host through a second kernel."""
     x, out = data(50)
@@ -149,6 +164,7 @@ WRONG = {
     "oob-read": (launching(copy_beyond), "copy_beyond"),
     "undefined-lane": (summed(sum_undefined), "sum_undefined"),
     "undefined-lane of a maximum": (summed(most_undefined), "most_undefined"),
+    "undefined-lane of a difference": (differing, "differ_undefined"),
     "undefined-lane passed on": (passed_on, "sum_undefined"),
     "race": (launching(both_write, read=False), "both_write"),
     "assert-failed": (launching(asserting, read=False), "asserting"),
