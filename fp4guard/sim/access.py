@@ -49,7 +49,6 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
     live = _live(m, mask, address.ndim)
     if live is not None and not live.any():
         return
-    m.writes += 1
     shapes = [address.shape, value.shape] + ([live.shape] if live is not None else [])
     shape = np.broadcast_shapes(*shapes)
     address, value = np.broadcast_to(address, shape), np.broadcast_to(value, shape)
@@ -81,9 +80,10 @@ def store(m: Machine, site: Site, address: Array, value: Array, mask: Array | No
         part = raw if chosen is None else raw[chosen]
         part = part if good is None else part[good]
         programs = _lane_programs(shape, lanes, chosen, good)
+        changed = _changed(region, offset, part)
         if m.watches(region):
-            changed = _changed(region, offset, part)
             _report_conflicts(m, site, region, offset, programs, shape, changed)
+        m.writes += not m.comparing or bool(changed().any())
         lost = write(region, offset, part)
         if region.role is Role.INPUT:
             m.report("input-write", site, region, offset, programs)

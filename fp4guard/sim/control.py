@@ -37,6 +37,9 @@ class Body:
 #: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly.
 MOST_TRIPS = 1 << 18
 
+#: Iterations of a loop after which its stores are looked at, which takes time: one that changes nothing is no progress.
+_TRUSTED_TRIPS = 64
+
 
 def merge(m: Machine, mask: Array, new: Any, old: Any) -> Any:
     """`new` for the programs of the mask, `old` for the others."""
@@ -158,8 +161,9 @@ def while_step(
         slots, saved = m.slots, m.active
         values = [slots[i] for i in initial]
         left: list[Array] | None = None  # what each program passed on when it was last active
-        trips, writes = 0, m.writes
+        trips, writes, comparing = 0, m.writes, m.comparing
         while True:
+            m.comparing = comparing or trips > _TRUSTED_TRIPS
             for slot, value in zip(before.arguments, values):
                 slots[slot] = value
             before.run(m)
@@ -180,10 +184,14 @@ def while_step(
             trips += 1
             stuck = m.writes == writes and all(_same(m, values[i], before_step[i]) for i in deciding)
             if stuck or trips > MOST_TRIPS:
-                why = "a loop that waits for what never happens" if stuck else f"a loop of over {MOST_TRIPS} iterations"
+                why = (
+                    "a loop whose iterations change nothing any more"
+                    if stuck
+                    else f"a loop of over {MOST_TRIPS} iterations"
+                )
                 raise HangError(location, why, m.coordinates(m.active))
             writes = m.writes
-        m.active = saved
+        m.active, m.comparing = saved, comparing
         for slot, value in zip(results, left):
             slots[slot] = value
 

@@ -17,6 +17,7 @@ from .elements import ELEMENTS, Array, element_of
 from .hints import hint_step
 from .machine import Machine
 from .ops import EFFECTS, NO_OPS, RULES
+from .ops.assembly import does_nothing
 from .ops.atomics import ATOMICS, acquires
 from .ops.convert import constant
 from .ops.descriptors import block_of
@@ -74,7 +75,7 @@ class _Lowering:
     def program(self) -> Program:
         function = self._function
         operations = [op for f in (function, *function.callees.values()) for op in f.operations]
-        _mark_used(operations)
+        _mark_atomics(operations)
         blocks = tuple(self._body(block) for block in function.body.blocks)
         sizes = [_size(v.type) for op in operations for v in op.results]
         return Program(
@@ -121,7 +122,7 @@ class _Lowering:
         return both
 
     def _plain_step(self, op: Operation) -> Step | None:
-        if op.name in _TERMINATORS or op.name in NO_OPS:
+        if op.name in _TERMINATORS or op.name in NO_OPS or does_nothing(op):
             return None
         if op.name == "arith.constant":
             self._constants.append((op.result.index, constant(op)))
@@ -263,13 +264,17 @@ def _accessed(op: Operation) -> Any:
     return element_of(made[0] if made else Type("i32"))
 
 
-def _mark_used(operations: list[Operation]) -> None:
-    """Operations that depend on whether their result is read are told so: atomics are cheaper when it is not."""
+def _mark_atomics(operations: list[Operation]) -> None:
+    """Operations that depend on whether their result is read are told so: atomics are cheaper when it is not. And that
+    they have no mask, for which Triton gives them one that is all true.
+    """
+    true = {op.result for op in operations if op.attributes.get("value") in ("true", "dense<true>")}
     read = {value for op in operations for value in op.operands}
     read |= {value for op in operations for _, passed in op.successors for value in passed}
     for op in operations:
         if op.name in (*ATOMICS, "amdg.arrive_barrier"):
             op.attributes["used"] = op.result in read
+            op.attributes["unmasked"] = op.operands[-1] in true
 
 
 def _bind(function: Callable[..., Any], op: Operation) -> Step:

@@ -20,10 +20,11 @@ class Machine:
     The leading axis is the batch of programs at hand; a value that is the same for all of them has size 1 there, and
     a value that is the same along a dimension may have size 1 in it. `active` bool [programs] masks programs that a
     divergent branch has switched off; None means all run. `races` is None in a launch of one program; `watched` names
-    the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed.
+    the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed;
+    while `comparing`, those that have changed anything.
     """
 
-    __slots__ = ("active", "grid", "memory", "programs", "races", "slots", "trace", "watched", "writes")
+    __slots__ = ("active", "comparing", "grid", "memory", "programs", "races", "slots", "trace", "watched", "writes")
 
     def __init__(self, memory: Memory, trace: Trace, grid: tuple[int, int, int], slot_count: int) -> None:
         self.memory, self.trace, self.grid = memory, trace, grid
@@ -32,7 +33,7 @@ class Machine:
         self.active: Array | None = None
         self.races: Races | None = None
         self.watched: frozenset[str] | None = None
-        self.writes = 0
+        self.writes, self.comparing = 0, False
 
     def watches(self, region: Region) -> bool:
         """Whether accesses to a region can race in this launch."""

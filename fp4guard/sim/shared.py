@@ -134,7 +134,6 @@ def load(m: Machine, site: Site, view: Shared, element: Element | None = None) -
 
 def store(m: Machine, site: Site, view: Shared, value: Array, element: Element) -> None:
     """Write all elements of a view; `value` broadcasts to [programs, *shape]."""
-    m.writes += 1
     raw, everything = element.store(value), all_ones(element)
     target: Array | tuple[Array, Array] | None = None
     view = narrowed(view)
@@ -147,6 +146,7 @@ def store(m: Machine, site: Site, view: Shared, value: Array, element: Element) 
         target, raw = (rows[kept], part[kept]), _rows(raw, kept)
     elif m.active is not None:
         target, raw = np.flatnonzero(m.active), _rows(raw, m.active)
+    m.writes += not m.comparing or bool((view.data[... if target is None else target] != raw).any())
     if target is None:
         view.data[...] = raw
         if (elements := _elements(view.data)) not in view.whole:

@@ -240,15 +240,15 @@ class _Parser:
         code, options = _STRING.search(rest), _INLINE.search(rest)
         if code is None or options is None:
             raise UnsupportedError("a line of TTIR that fits no grammar", location, detail=name + rest)
-        operands, _, types = rest[options.end() :].partition(" : ")
+        operands, _, results = rest[options.end() :].rpartition(" -> ")
         attributes = {
             "code": unescaped(code[1]),
             "constraints": tuple(options[1].split(",")),
             "packed": int(options[2]),
             "pure": options[3] == "true",
         }
-        results = self._results(types.split(" -> ")[-1])
-        return Operation(name, self._values(operands), results, location, attributes)
+        values = self._values(operands.partition(" : ")[0])  # of which there may be none
+        return Operation(name, values, self._results(results), location, attributes)
 
     def _message(self, name: str, rest: str, location: Location) -> Operation:
         """`tt.assert %ok, "text" : type` and `tt.print "text" {...} : %a : type`, whose text may hold anything."""

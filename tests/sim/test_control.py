@@ -268,6 +268,24 @@ def test_a_loop_that_counts_and_gets_somewhere(new_run):
 
 
 @triton.jit
+def rewriting_kernel(out, n, step):
+    row = tl.program_id(0)
+    while row < n:
+        tl.store(out, row)
+        tl.store(out + 1, 7)
+        row += step
+
+
+def test_a_loop_that_rewrites_what_is_there_is_a_hang_where_it_does_not_advance(new_run):
+    run = new_run()
+    out = ints(run, 2)
+    run.launch(rewriting_kernel, (1,), out, 300, 1)
+    assert out.tolist() == [299, 7]
+    with pytest.raises(HangError, match="a loop whose iterations change nothing any more"):
+        run.launch(rewriting_kernel, (1,), out, 300, 0)
+
+
+@triton.jit
 def stepping_kernel(steps, out, n):
     pid = tl.program_id(0)
     count = 0

@@ -66,6 +66,16 @@ def test_programs_that_do_not_run_there_cover_nothing(new_run):
         assert not seen.last
 
 
+@triton.jit
+def count_kernel(x, out, n, BLOCK: tl.constexpr):
+    tl.atomic_add(out, 1)
+    tl.atomic_add(out + tl.arange(0, BLOCK), 1)
+
+
+def test_an_atomic_without_a_mask_has_none_to_exercise(new_run):
+    assert not covered(new_run, count_kernel, 2, 0, 4)["tt.atomic_rmw"].masked
+
+
 def test_what_runs_covered_is_one(new_run):
     total = Coverage()
     for programs, n, block in ((2, 8, 4), (2, 0, 4)):

@@ -8,6 +8,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from fp4guard import UnsupportedError
 
@@ -178,3 +179,18 @@ def test_instruction_without_a_row_is_refused_by_name(new_run, asm, what):
     with pytest.raises(UnsupportedError, match=what) as caught:
         run.launch(one_operand, (1,), run.place(torch.zeros(8)), run.empty((8,)), asm, N=8)
     assert "test_ops_assembly.py" in str(caught.value)
+
+
+@triton.jit
+def dependent(x, out):
+    """Programmatic dependent launch: nothing, where grids run one after the other."""
+    gdc_wait()
+    gdc_launch_dependents()
+    tl.store(out, tl.load(x) + 1)
+
+
+def test_a_grid_has_nothing_to_wait_for(new_run):
+    run = new_run()
+    out = run.empty((1,), torch.int32)
+    run.launch(dependent, (1,), run.place(np.array([41], np.int32)), out)
+    assert out.tolist() == [42]

@@ -36,4 +36,5 @@ RULES = {name: rule for module in _PURE for name, rule in module.RULES.items()}
 EFFECTS = {name: rule for module in _SEEING for name, rule in module.EFFECTS.items()}
 
 #: Operations that change no value: barriers, as what they order is in order here already, and output of the kernel's.
-NO_OPS = frozenset({*gpu.NO_OPS, "tt.print"})
+#: Also what makes a grid wait for the one before, which has run.
+NO_OPS = frozenset({*gpu.NO_OPS, "tt.print", "tt.grid_dependency_launch_dependents", "tt.grid_dependency_wait"})

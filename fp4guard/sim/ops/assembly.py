@@ -6,6 +6,7 @@ in the lowest bits (Triton, ElementwiseInlineAsmOpConversion).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -77,6 +78,16 @@ def _assembly(op: Operation) -> Callable[..., Array]:
         return results[0] if len(results) == 1 else tuple(results)
 
     return apply  # type: ignore[return-value]
+
+
+#: Orders a grid behind the one before, which has run (PTX ISA, griddepcontrol). Before 3.9, Triton gives it a result that
+#: is none.
+_GRID_DEPENDENCY = re.compile(r"griddepcontrol\.(wait|launch_dependents)\s*;\s*(//.*)?")
+
+
+def does_nothing(op: Operation) -> bool:
+    """Whether an operation is a snippet that has no effect here, and no result to speak of."""
+    return op.name in RULES and bool(_GRID_DEPENDENCY.fullmatch(op.attributes["code"]))
 
 
 RULES: dict[str, Rule] = {"tt.elementwise_inline_asm": _assembly}

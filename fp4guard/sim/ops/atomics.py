@@ -80,8 +80,10 @@ def _rmw(op: Operation) -> Callable[..., Any]:
     value = op.operands[1].type
     atomic = kind_of(op.words[0], value.element, op)
     semantics, shape, used = op.words[1], value.shape, op.attributes.get("used", True)
+    unmasked = op.attributes.get("unmasked", False)
 
     def apply(m: Machine, site: Site, address: Array, operand: Array, mask: Array | None = None) -> Array:
+        mask = None if unmasked else mask
         return atomics.update(m, site, atomic, address, (operand,), mask, shape, semantics, used)
 
     return apply
