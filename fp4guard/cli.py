@@ -125,7 +125,11 @@ def _where(command: Callable[..., int]) -> Callable[..., int]:
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--profile", type=click.Choice(_PROFILE_NAMES), help="How to search [dev].")
 @click.option("--max-time", type=Duration(), help="Time for all targets [60s if no limit and no profile].")
-@click.option("--max-cases", type=click.IntRange(min=1), help="Cases for each target [the profile's].")
+@click.option(
+    "--max-cases",
+    type=click.IntRange(min=1),
+    help="Cases for each target [the profile's; with --max-time, as many as fit].",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="The same cases every time.")
 @click.option("--arch", help="Compile for sm_<n> or gfx<n> [sm_90, or what the target is written for].")
 @click.option("--defect", metavar="ID", help="Plant this defect of an included kernel first.")

@@ -55,7 +55,8 @@ def _headline(incident: Incident) -> str:
     if incident.kind == "assert-failed" and "promise" in incident.site.operation.attributes:
         return str(incident.site.operation.attributes["promise"])
     if incident.kind == "assert-failed" and incident.site.operation.name in _DESCRIPTORS:
-        return "a descriptor is made whose tensor, or a stride but the last, is no multiple of 16 bytes"
+        of = "" if region is None else f" of `{region.name}`"
+        return f"a descriptor{of} is made whose address, or a stride but the last, is no multiple of 16 bytes"
     if incident.kind == "assert-failed":
         message = incident.site.operation.attributes.get("message")
         return f"{subject} an assumption" if message is None else f"{subject} the assertion {message!r}"

@@ -163,7 +163,7 @@ class CaseMemory(Memory):
         `undefined` bool [*shape] marks elements whose content the contract leaves open, such as padding: they are
         poison, and the outputs must not depend on them. Raises UsageError when it has another shape.
         """
-        values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.asarray(values))
+        values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.require(values, requirements="W"))
         mask = None if undefined is None else np.asarray(undefined)
         if mask is not None and (mask.shape != tuple(values.shape) or mask.dtype != bool):
             raise UsageError(

@@ -75,5 +75,5 @@ PAIRS = [
         lambda x: TensorDescriptor(x, [M + 2, N], [N, 1], [BLOCK, BLOCK]),
         lambda x: TensorDescriptor.from_tensor(x, [BLOCK, BLOCK]), "oob-read", "x",
     ),
-    ("rows of 20 bytes", copying_rows, 20, 32, "assert-failed", None),
+    ("rows of 20 bytes", copying_rows, 20, 32, "assert-failed", "x"),
 ]  # fmt: skip

@@ -80,8 +80,8 @@ def _assembly(op: Operation) -> Callable[..., Array]:
     return apply  # type: ignore[return-value]
 
 
-#: Orders a grid behind the one before, which has run (PTX ISA, griddepcontrol). Before 3.9, Triton gives it a result that
-#: is none.
+#: Orders a grid behind the one before, which has run (PTX ISA, griddepcontrol). Before 3.9, Triton gives it a
+#: result that is none.
 _GRID_DEPENDENCY = re.compile(r"griddepcontrol\.(wait|launch_dependents)\s*;\s*(//.*)?")
 
 

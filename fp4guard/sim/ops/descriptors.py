@@ -45,15 +45,15 @@ def block_of(type_: Type) -> tuple[Type, bool]:
 _ALIGNMENT = 16
 
 
-def _check_alignment(m: Machine, site: Site, *places: Array) -> None:
-    """Note the programs in which one of `places`, in bytes, is no multiple of the alignment."""
+def _check_alignment(m: Machine, site: Site, address: Array, *strides: Array) -> None:
+    """Note the programs in which the address, or one of the strides in bytes, is no multiple of the alignment."""
     odd = np.zeros(len(m.programs), bool)
-    for place in places:
+    for place in (address, *strides):
         odd |= (place.astype(np.int64) % _ALIGNMENT != 0).reshape(-1)
     if m.active is not None:
         odd &= m.active
     if odd.any():
-        m.report("assert-failed", site, None, None, np.flatnonzero(odd))
+        m.report("assert-failed", site, m.region_at(address)[0], None, np.flatnonzero(odd))
 
 
 def _make(op: Operation) -> Callable[..., Any]:
