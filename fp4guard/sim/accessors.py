@@ -10,8 +10,14 @@ from .elements import Array
 #: In the place of a program, which count from 1: more than one. 0 is nobody.
 SEVERAL = -1
 
-#: Accesses that are kept as they come, until they are put in order.
+#: Accesses that are kept as they come, at least, until they are put in order.
 _FRESH = 1 << 20
+
+#: Pairs of an element and a program that are remembered: with more, nobody is, which takes too much memory.
+_MOST = 1 << 24
+
+#: Of a program's number, below an element's.
+_BITS = 28
 
 
 class Accessors:
@@ -58,49 +64,68 @@ class Accessors:
 class History:
     """Every program that accessed an element since one did so alone, with the number of its latest access.
 
-    A table sorted by element and program, and behind it what has come since it was sorted.
+    A table sorted by element and program, and behind it what has come since it was sorted, in the order of time. `full`
+    when it has grown too large: then it knows of nobody any more.
     """
 
-    __slots__ = ("_element", "_fresh", "_program", "_since", "_size", "_when")
+    __slots__ = ("_fresh", "_key", "_since", "_size", "_when", "full")
 
     def __init__(self, count: int) -> None:
         self._since = zeros(4 * count).view(np.int32)
-        self._element, self._program, self._when = (np.zeros(0, np.int64) for _ in range(3))
-        self._fresh: list[tuple[Array, Array, Array]] = []
+        self._key, self._when = np.zeros(0, np.int64), np.zeros(0, np.int32)  # element and program; their latest access
+        self._fresh: list[tuple[Array, Array, int]] = []
         self._size = 0
+        self.full = False
 
     def note(self, elements: Array, me: Array, when: int, shared: Array | None) -> None:
         """As `Accessors.note`."""
-        before = self._since[elements]
+        if self.full:
+            return
+        if shared is not None:
+            before = self._since[elements[shared]]
         self._since[elements] = when
         if shared is not None:
-            self._since[elements[shared]] = before[shared]
-        self._fresh.append((elements, me, np.full(len(elements), when)))
+            self._since[elements[shared]] = before
+        self._fresh.append((elements.astype(np.int32) if len(self._since) < 2**31 else elements, me, when))
         self._size += len(elements)
-        if self._size > _FRESH:
+        if self._size > max(_FRESH, len(self._key)):
             self._settle()
+
+    def knows(self, elements: Array, me: Array) -> Array:
+        """Whether each of the elements was accessed by the program beside it."""
+        self._settle()
+        if not len(self._key):
+            return np.zeros(len(elements), bool)
+        key = elements.astype(np.int64) << _BITS | me
+        place = np.minimum(np.searchsorted(self._key, key), len(self._key) - 1)
+        known: Array = self._key[place] == key
+        return known
 
     def members(self, elements: Array) -> tuple[Array, Array, Array]:
         """Who accessed them: which of the `elements`, the program, and when; those of one element in a row."""
         self._settle()
-        first, behind = (np.searchsorted(self._element, elements, side) for side in ("left", "right"))
+        first, behind = (np.searchsorted(self._key, elements.astype(np.int64) + more << _BITS) for more in (0, 1))
         counts = behind - first
         lane = np.repeat(np.arange(len(elements)), counts)
         place = np.arange(len(lane)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-        return lane, self._program[place], self._when[place]
+        return lane, self._key[place] & (1 << _BITS) - 1, self._when[place]
 
     def _settle(self) -> None:
         if not self._fresh:
             return
-        parts = [(self._element, self._program, self._when), *self._fresh]
-        element, program, when = (np.concatenate(column) for column in zip(*parts))
+        keys = [elements.astype(np.int64) << _BITS | me for elements, me, _ in self._fresh]
+        times = [np.full(len(me), when, np.int32) for _, me, when in self._fresh]
         self._fresh, self._size = [], 0
-        current = when >= self._since[element]
-        element, program, when = element[current], program[current], when[current]
-        order = np.lexsort((when, program, element))
-        element, program, when = element[order], program[order], when[order]
-        latest = np.append((element[1:] != element[:-1]) | (program[1:] != program[:-1]), True)
-        self._element, self._program, self._when = element[latest], program[latest], when[latest]
+        key, when = np.concatenate([self._key, *keys]), np.concatenate([self._when, *times])
+        current = when >= self._since[key >> _BITS]
+        if not current.all():
+            key, when = key[current], when[current]
+        order = np.argsort(key, kind="stable")
+        key, when = key[order], when[order]
+        latest = np.append(key[1:] != key[:-1], True)
+        self._key, self._when = key[latest], when[latest]
+        if len(self._key) > _MOST:
+            self.full, self._key, self._when = True, self._key[:0], self._when[:0]
 
 
 def _ends(index: Array | slice) -> tuple[int, int]:

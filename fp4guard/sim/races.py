@@ -26,7 +26,7 @@ from .trace import Site
 EVERYONE = SEVERAL - 1
 
 #: Lanes times programs that are held against one another at a time.
-_AT_A_TIME = 1 << 22
+_AT_A_TIME = 1 << 20
 
 
 def _place(region: Region, offset: Array) -> Array | slice:
@@ -85,7 +85,8 @@ class Races:
             found += self._conflicts(shadow.written, index, me, new)
             # What all have read and all overwrite alike, each of them reads anew.
             found += self._conflicts(shadow.read, index, np.where(me < 0, me - 1, me), new)
-            shared = self._unseen(shadow.written, index, me) & ~new
+            beside = shadow.written.beside(index, me)
+            shared = None if beside is None else beside & ~new
         found += self._conflicts(shadow.updated, index, me, np.ones(len(me), bool))
         shadow.written.note(index, me, when, shared)
         return found
@@ -99,18 +100,6 @@ class Races:
             found += self._conflicts(plain, index, me, np.ones(len(me), bool))
         shadow.updated.note(index, me, when, shadow.updated.beside(index, me))
         return found
-
-    def _unseen(self, last: Accessors, index: Array | slice, me: Array) -> Array:
-        """Lanes whose element another program accessed, and what one of them does, the other did not see. One that
-        happened before needs no remembering, for what is ordered after me is ordered after it.
-        """
-        lanes = last.beside(index, me)
-        if lanes is None:
-            return np.zeros(len(me), bool)
-        if self.ordering is not None and lanes.any():
-            chosen = np.flatnonzero(lanes)
-            lanes[chosen] = self._unordered(self.ordering, last, index, me, chosen)[0] != 0
-        return lanes
 
     def _begin(self, site: Site, region: Region) -> tuple[_Shadow, int]:
         shadow = self._shadows.get(region.name)
@@ -129,7 +118,7 @@ class Races:
             return []
         if only is not None:
             lanes &= only
-        else:
+        elif self.ordering is None:
             # A read of a value that several programs wrote alike: the reader may be one of them.
             lanes &= last.who[index] != SEVERAL
         if not lanes.any():
@@ -138,7 +127,7 @@ class Races:
         if self.ordering is None:
             others, times = last.who[index][chosen], last.when[index][chosen]
         else:
-            others, times = self._unordered(self.ordering, last, index, me, chosen)
+            others, times = self._unordered(self.ordering, last, index, me, chosen, alike=only is None)
         found = []
         for time in np.unique(times[others != 0]).tolist():
             site = self._sites[time]
@@ -151,10 +140,11 @@ class Races:
         return found
 
     def _unordered(
-        self, ordering: Ordering, last: Accessors, index: Array | slice, me: Array, chosen: Array
+        self, ordering: Ordering, last: Accessors, index: Array | slice, me: Array, chosen: Array, alike: bool
     ) -> tuple[Array, Array]:
         """For each of the chosen lanes, a program (from 1) whose access nothing orders before mine, and when that was;
-        0 where there is none.
+        0 where there is none. `alike`: what several have done is the same, so that one of them before me, or myself,
+        is enough.
         """
         others, times, mine = last.who[index][chosen], last.when[index][chosen], me[chosen]
         several = np.flatnonzero(others == SEVERAL)
@@ -162,10 +152,14 @@ class Races:
         others[several] = 0
         assert last.history is not None
         elements = np.arange(index.start, index.stop)[chosen] if isinstance(index, slice) else index[chosen]
+        if alike and len(several):
+            several = several[~last.history.knows(elements[several], mine[several])]
         most = max(_AT_A_TIME // ordering.programs, 1)
         for part in (several[start : start + most] for start in range(0, len(several), most)):
             lane, program, when = last.history.members(elements[part])
             free = (program != mine[part][lane]) & ~ordering.ordered(program - 1, when, mine[part][lane] - 1)
+            if alike:
+                free &= np.bincount(lane[~free], minlength=len(part))[lane] == 0
             others[part[lane[free]]] = program[free]
             times[part[lane[free]]] = when[free]
         return others, times

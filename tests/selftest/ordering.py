@@ -175,6 +175,38 @@ def reads_behind_its_ticket(row, count, sums, PARTS: tl.constexpr, BLOCK: tl.con
         tl.store(count + group, 0)
 
 
+# The same value of two programs
+
+
+def agreeing(mem, kernel):
+    """Two programs write the same, and another one reads it."""
+    value, count = mem.scratch("value", (1,), torch.int32), mem.scratch("count", (1,), torch.int32)
+    value.zero_(), count.zero_()
+    out = mem.output("out", (1,), torch.int32)
+    kernel[(PARTS,)](value, count, out, PARTS=PARTS)
+    mem.expect(out, torch.tensor([7]))
+
+
+@triton.jit
+def read_by_the_last(value, count, out, PARTS: tl.constexpr):
+    if tl.program_id(0) < 2:
+        tl.store(value, 7)
+    if tl.atomic_add(count, 1) == PARTS - 1:
+        tl.store(out, tl.load(value))
+
+
+@triton.jit
+def read_by_another(value, count, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    if me < 2:
+        tl.store(value, 7)
+    if me == PARTS - 1:
+        found = tl.load(value)  # wrong: a value that others agree on, and may not have written yet
+        tl.store(out, found)
+    if tl.atomic_add(count, 1) == PARTS - 1:
+        tl.store(count, 0)
+
+
 # A barrier of the whole grid
 
 
@@ -230,6 +262,14 @@ PAIRS = [
         rotate,
         "race",
         "parts",
+    ),
+    (
+        "a value that others agree on, and may not have written yet",
+        agreeing,
+        read_by_another,
+        read_by_the_last,
+        "race",
+        "value",
     ),
     ("no lock", locking, add_without_lock, add_under_lock, "race", "out", "race"),
 ]
