@@ -52,3 +52,28 @@ def test_elements_that_were_not_touched_have_nobody():
     assert found.knows(slice(19, 30)) and not found.knows(slice(20, 30)) and not found.knows(np.array([3, 9]))
     assert found.beside(np.array([5, 12, 13]), np.array([1, 1, 2])).tolist() == [False, True, False]
     assert found.history is None
+
+
+def noted(*accesses):
+    """Accessors of elements (a list) by one program each, one access after the other."""
+    found = Accessors(COUNT, remembering=True)
+    for when, (elements, program) in enumerate(accesses, 1):
+        index, me = np.array(elements), np.full(len(elements), program, np.int32)
+        found.note(index, me, when, found.beside(index, me))
+    return found
+
+
+def test_who_has_been_there_is_known():
+    history = noted([[0, 1], 1], [[1, 2], 2]).history
+    assert history.knows(np.array([0, 0, 1, 1, 2, 5]), np.array([1, 2, 1, 2, 1, 1])).tolist() == [
+        True, False, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_what_takes_too_much_memory_is_forgotten(monkeypatch):
+    monkeypatch.setattr(accessors, "_MOST", 3)
+    found = noted([[0, 1], 1], [[1, 2], 2])
+    lane, _, _ = found.history.members(np.arange(COUNT))
+    assert found.history.full and not len(lane) and not found.history.knows(np.array([0]), np.array([1])).any()
+    found.note(np.array([0]), np.array([3], np.int32), 3, np.array([True]))
+    assert not len(found.history.members(np.arange(COUNT))[0])
