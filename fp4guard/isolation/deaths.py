@@ -44,7 +44,8 @@ def not_loaded(spec: str, status: int | None, patience: float, output: str) -> U
 def _how(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return f"was ended by {signal.Signals(number).name}"
+        names = {one.value: one.name for one in signal.Signals}  # not of every real-time signal
+        return f"was ended by {names.get(number, f'signal {number}')}"
     return f"ended itself, exit status {os.waitstatus_to_exitcode(status)}"
 
 

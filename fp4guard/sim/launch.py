@@ -128,6 +128,9 @@ class Simulator:
         if count > 1:
             machine.races = Races(Ordering(count) if program.acquires else None)
             machine.watched = self._written(program, arguments)
+        # A last batch of one program would do alone what the programs of others do alike, which looks like a race.
+        while batch < count and count % batch == 1 < batch:
+            batch += 1
         filled = list(machine.slots)
         with np.errstate(all="ignore"):
             for start in range(0, count, batch):

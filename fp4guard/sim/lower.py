@@ -87,7 +87,7 @@ class _Lowering:
             tuple(_exit(block.operations[-1]) for block in function.body.blocks),
             max(sizes, default=1),
             self._written(),
-            any(op.name == "scf.while" for op in function.operations),
+            any(op.name == "scf.while" for op in operations),
             any(map(acquires, operations)),
         )
 

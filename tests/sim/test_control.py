@@ -389,3 +389,39 @@ def test_batches_change_neither_results_nor_incidents(new_run, monkeypatch, elem
     assert found == expected
     assert set(expected[1]) == {("oob-read", "x"), ("oob-write", "out"), ("undefined-lane", "x")}
     assert max(expected[1]["oob-write", "out"][3]) == (1, 4, 0)
+
+
+@triton.jit(noinline=True)
+def take(lock):
+    while tl.atomic_cas(lock, 0, 1, sem="acquire") != 0:
+        pass
+
+
+@triton.jit
+def counting_kernel(lock, out):
+    take(lock)
+    tl.store(out, tl.load(out) + 1)
+    tl.atomic_xchg(lock, 0, sem="release")
+
+
+def test_programs_that_wait_in_a_function_run_one_after_the_other(new_run):
+    run = new_run()
+    lock, out = (run.place(np.zeros(1, np.int32), name=name) for name in ("lock", "out"))
+    run.launch(counting_kernel, (4,), lock, out)
+    assert out.tolist() == [4]
+    assert not run.incidents("race")
+
+
+@triton.jit
+def twice_kernel(out, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, 0)
+    tl.store(out + i, i)
+
+
+@pytest.mark.parametrize("programs", [2, 3, 4, 5, 7])
+def test_what_all_do_alike_is_no_race_of_the_last_batch(new_run, monkeypatch, programs):
+    monkeypatch.setattr(launch, "BATCH_ELEMENTS", 16)
+    run = new_run()
+    run.launch(twice_kernel, (programs,), ints(run, 8), BLOCK=8)
+    assert not run.incidents()
