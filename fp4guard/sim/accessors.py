@@ -58,7 +58,7 @@ class Accessors:
         low, high = _ends(index)
         self.low, self.high = min(self.low, low), max(self.high, high)
         if self.history is not None:
-            self.history.note(_each(index), me, when, shared)
+            self.history.note(each(index), me, when, shared)
 
 
 class History:
@@ -134,5 +134,6 @@ def _ends(index: Array | slice) -> tuple[int, int]:
     return int(index.min()), int(index.max())
 
 
-def _each(index: Array | slice) -> Array:
+def each(index: Array | slice) -> Array:
+    """The elements, one by one."""
     return np.arange(index.start, index.stop) if isinstance(index, slice) else index

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..memory import Region
-from .accessors import SEVERAL, Accessors
+from .accessors import SEVERAL, Accessors, each
 from .elements import Array, elements_at
 from .ordering import Ordering
 from .trace import Site
@@ -151,7 +151,7 @@ class Races:
         others[ordering.ordered(np.maximum(others, 1) - 1, times, mine - 1)] = 0
         others[several] = 0
         assert last.history is not None
-        elements = np.arange(index.start, index.stop)[chosen] if isinstance(index, slice) else index[chosen]
+        elements = each(index)[chosen]
         if alike and len(several):
             several = several[~last.history.knows(elements[several], mine[several])]
         most = max(_AT_A_TIME // ordering.programs, 1)
