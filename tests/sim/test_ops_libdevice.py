@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+import itertools
 import math
 import re
 from pathlib import Path
@@ -167,6 +169,44 @@ def test_integer_functions(new_run, op):
     out, out_int = run.empty((64,)), run.empty((64,), torch.int64, name="integers")
     run.launch(functions, (1,), *given, out, out_int, op, N=64)
     assert out_int.tolist() == [INTEGER[op](a, b) for a, b in zip(v.tolist(), k.tolist())]
+
+
+@triton.jit
+def norms(parts, out, n, op: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    mask = i < n
+    a, b = tl.load(parts + i, mask), tl.load(parts + n + i, mask)
+    c, d = tl.load(parts + 2 * n + i, mask), tl.load(parts + 3 * n + i, mask)
+    if op == "hypot":
+        r = libdevice.hypot(a, b)
+    elif op == "norm3d":
+        r = libdevice.norm3d(a, b, c)
+    elif op == "norm4d":
+        r = libdevice.norm4d(a, b, c, d)
+    elif op == "rhypot":
+        r = libdevice.rhypot(a, b)
+    elif op == "rnorm3d":
+        r = libdevice.rnorm3d(a, b, c)
+    else:
+        r = libdevice.rnorm4d(a, b, c, d)
+    tl.store(out + i, r, mask)
+
+
+@pytest.mark.parametrize("op, of", [("hypot", 2), ("norm3d", 3), ("norm4d", 4)])
+def test_norms_of_the_greatest_and_the_least(new_run, op, of):
+    edges = [0.0, -5e-324, 3e-310, 1e-200, 1.0, -3.0, 1e200, 1.7976931348623157e308, math.inf]
+    columns = np.array(list(itertools.product(edges, repeat=4))).T
+    with decimal.localcontext(decimal.Context(prec=50)):
+        lengths = [sum(decimal.Decimal(x) ** 2 for x in row[:of]).sqrt() for row in columns.T]
+        expected = {
+            op: [float(length) for length in lengths],
+            f"r{op}": [float(1 / length) if length else math.inf for length in lengths],
+        }
+    for name, right in expected.items():
+        run = new_run()
+        out = run.empty((len(right),), torch.float64)
+        run.launch(norms, (1,), run.place(torch.from_numpy(columns)), out, len(right), name, N=8192)
+        np.testing.assert_array_max_ulp(out.numpy(), np.array(right), maxulp=1)
 
 
 def skip_without(op):

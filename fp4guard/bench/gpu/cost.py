@@ -31,7 +31,7 @@ from .table import Scale, Table
 #: Times that the device's part is measured, plain and guarded in turn: medians are told.
 _ROUNDS = 5
 
-#: Copies by how the profiler names them. Those on the device all count as fp4guard's, the target's own among them.
+#: Copies by how the profiler names them. Of those on the device, as many are the target's own as a plain run has.
 _COPIES = {"Memcpy HtoD": "transfers", "Memcpy DtoH": "transfers", "Memcpy DtoD": "guards"}
 _GUARDS = frozenset(kernel.fn.__name__ for kernel in (fill_kernel, check_kernel, return_kernel))
 
@@ -83,8 +83,7 @@ def _measure(scale: Scale) -> Iterator[Measured]:
             for _ in range(_ROUNDS):
                 plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device), names)
                 guarded = _device_times(Examination(launches, case, gpu.device, allocator, cache).findings, names)
-                own = guarded["kernels"] + guarded["guards"]
-                rounds.append((plain["kernels"], *guarded.values(), own / (2 * plain["kernels"])))
+                rounds.append(_round(plain, guarded))
         plain_ms, kernels_ms, guards_ms, transfers_ms, ratio = map(statistics.median, zip(*rounds, strict=True))
         began = time.perf_counter()
         if found := Examination(target, case, gpu.device, allocator, cache).findings():
@@ -115,6 +114,16 @@ TABLE = Table(
     ("kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "case", "first launch"),
     _measure,
 )
+
+
+def _round(plain: Mapping[str, float], guarded: Mapping[str, float]) -> tuple[float, float, float, float, float]:
+    """A plain run, then a guarded case's kernels, guards and transfers, in milliseconds; and their ratio.
+
+    A plain run has no guards: what is counted as such there is copied by the target itself, in each run.
+    """
+    guards = guarded["guards"] - 2 * plain["guards"]
+    ratio = (guarded["kernels"] + guards) / (2 * plain["kernels"])
+    return plain["kernels"], guarded["kernels"], guards, guarded["transfers"], ratio
 
 
 def _run_plain(launches: Target, case: Case, cache: dict[str, Any], device: torch.device) -> None:

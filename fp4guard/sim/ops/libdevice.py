@@ -78,6 +78,23 @@ def _cospi(x: Array) -> Array:
     return np.choose(quarter, (np.cos(rest), -np.sin(rest), -np.cos(rest), np.sin(rest))) + 0.0
 
 
+def _length(*parts: Array) -> Array:
+    """The root of the sum of the squares, Inf of an Inf; in a type with more exponents than float64 has.
+
+    No square overflows or vanishes, and a length that float64 has not has its reciprocal.
+    """
+    squares = (part.astype(np.longdouble) ** 2 for part in parts)
+    return np.where(np.isinf(parts).any(axis=0), np.inf, np.sqrt(sum(squares)))
+
+
+def _norm(*parts: Array) -> Array:
+    return _length(*parts).astype(np.float64)
+
+
+def _reciprocal_norm(*parts: Array) -> Array:
+    return (1 / _length(*parts)).astype(np.float64)
+
+
 def _unsigned(function: Callable[..., Array]) -> Callable[..., Array]:
     def apply(*operands: Array) -> Array:
         kind = f"u{operands[0].dtype.itemsize}"
@@ -141,7 +158,7 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "frcp_rn": lambda x: 1 / x,
     "frsqrt_rn": lambda x: 1 / np.sqrt(x),
     "fsqrt_rn": np.sqrt,
-    "hypot": np.hypot,
+    "hypot": _norm,
     "i0": _bessel_i0,
     "i1": _bessel_i1,
     "j0": _vanishing(torch.special.bessel_j0),
@@ -154,19 +171,19 @@ _FLOAT: dict[str, Callable[..., Array]] = {
     "log2": np.log2,
     "logb": _logb,
     "nearbyint": np.rint,
-    "norm3d": lambda x, y, z: np.hypot(np.hypot(x, y), z),
-    "norm4d": lambda x, y, z, w: np.hypot(np.hypot(x, y), np.hypot(z, w)),
+    "norm3d": _norm,
+    "norm4d": _norm,
     "normcdf": lambda x: from_torch(torch.erfc)(-x / np.sqrt(2.0)) / 2,
     "normcdfinv": from_torch(torch.special.ndtri),
     "pow": np.power,
     "powi": np.power,
     "pown": np.power,
     "rcbrt": lambda x: 1 / np.cbrt(x),
-    "rhypot": lambda x, y: 1 / np.hypot(x, y),
+    "rhypot": _reciprocal_norm,
     "rint": np.rint,
     "round": _away,
-    "rnorm3d": lambda x, y, z: 1 / np.hypot(np.hypot(x, y), z),
-    "rnorm4d": lambda x, y, z, w: 1 / np.hypot(np.hypot(x, y), np.hypot(z, w)),
+    "rnorm3d": _reciprocal_norm,
+    "rnorm4d": _reciprocal_norm,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "saturate": lambda x: np.fmin(np.fmax(x, 0.0), 1.0),
     "scalbn": lambda x, n: np.ldexp(x, n.astype(np.int64)),
