@@ -101,7 +101,7 @@ def fp4guard(folder):
 def test_kernel_without_its_mask_is_found_in_a_scratch_file(fp4guard, folder, run_python):
     result = fp4guard("fuzz", "scratch.py::test_add", "--seed", 1, "--json", "out/summary.json", status=1)
     assert "OutOfBoundsWrite: 63 lanes write `out` beyond its end" in result.stdout
-    assert "scratch.py:12:5   tl.store(out + i, " in result.stdout
+    assert re.search(r"scratch\.py:12:\d+   tl\.store\(out \+ i, ", result.stdout)
     assert "case    n=1 regime=exact layout=0 seed=0" in result.stdout
     (script,) = (folder / "repro").iterdir()
     assert f"repro   python repro/{script.name}\n" in result.stdout
@@ -197,7 +197,7 @@ def test_planted_defect_is_fuzzed(fp4guard, folder):
         (("fuzz", "--case-timeout", "0s"), "'0s': allowed are numbers above 0"),
         (("fuzz", "plain.py", "--case-timeout", "5s"), "--case-timeout: allowed on a GPU and with --isolate"),
         (("fuzz", "--defect", "no"), "fp4guard: --defect 'no': no kernel has it"),
-        (("fuzz", "--defect", "scale-column-gluon"), "'scale-column-gluon': it needs a TARGET: kernels.mqa_logits"),
+        (("fuzz", "--defect", "weights-row"), "'weights-row': it needs a TARGET: kernels.mqa_logits"),
         (("fuzz", "plain.py", "--guard-pages"), "guard_pages=True: allowed on device 'cuda' alone, and this is 'sim'"),
         (("fuzz", "--json", "."), "--json"),
         (("fuzz", "--repro-dir", "plain.py"), "--repro-dir"),

@@ -165,8 +165,8 @@ def test_time_to_load_the_target_is_not_the_case_s(slow_to_load):
 
 
 def test_target_that_does_not_load_is_no_finding(slow_to_load, monkeypatch):
-    with IsolatedExaminer(Setting(isolated=True, timeout=1)) as examiner:
-        monkeypatch.setattr("fp4guard.isolation.request.PATIENCE", 3)
+    with IsolatedExaminer(Setting(isolated=True, timeout=PATIENCE)) as examiner:
+        monkeypatch.setattr("fp4guard.isolation.request.PATIENCE", PATIENCE)
         slow = slow_to_load(600)
         told = r"sleeps.py::sleeps: the process that loads it has not done it within 3 s, at .*/sleeps.py:8\n  loading"
         with pytest.raises(UsageError, match=told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 SUITE = """
 import pytest, torch, triton, triton.language as tl
@@ -84,7 +85,7 @@ def test_each_test_is_reported(suite):
         [
             "fp4guard: tests are guarded, and their Triton kernels simulated for sm_90",
             "OutOfBoundsRead: 28 lanes read `made at test_kernels.py:*` beyond its end",
-            "  kernel  test_kernels.py:11:23 *",
+            "  kernel  test_kernels.py:11:*   tl.store(out + i, tl.load(x + i) * 2, mask=i < n)",
             "  launch  test_kernels.py:19:5 *",
             "*reads 36 of 100 elements of `made at test_kernels.py:*` to which nothing was written*",
         ],
@@ -105,6 +106,7 @@ def test_with_workers(suite):
     result.assert_outcomes(passed=5, failed=1)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is emulated is there")
 def test_without_the_option_nothing_is_emulated(suite):
     result = suite.runpytest_subprocess("-k", "blackwell")
     result.assert_outcomes(passed=1)

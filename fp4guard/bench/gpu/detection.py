@@ -176,6 +176,10 @@ def _measure(scale: Scale) -> Iterator[Measured]:
     yield from spread(_show, work, scale.jobs)
 
 
+def _sorted(rows: Sequence[Measured]) -> list[Measured]:
+    return sorted(rows, key=lambda row: (row.target, row.defect))
+
+
 def _summary(rows: Sequence[Measured]) -> str:
     """How many defects each detector sees, by what the simulator says of them."""
     here = [row for row in rows if row.arch is None]
@@ -210,5 +214,6 @@ TABLE = Table(
     "tool: the process ended, and the tool said nothing of it.",
     ("target", "defect", *_DETECTORS),
     _measure,
-    summary=_summary,
+    _sorted,
+    _summary,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fp4guard.included.mqa_logits.launch import gluon_is_there
 
 from fp4guard.bench.gpu import detection, once
 from fp4guard.bench.gpu.sanitizer import MEMCHECK, PLAIN, TOOLS, EndedError, NothingRanError, Tool, Watched, run_below
@@ -208,6 +209,7 @@ def test_defect_that_the_case_does_not_show_is_searched_for(tools, monkeypatch):
     assert len(tools[TOOLS[2]].shown) == 2, "the blind tool was shown both cases"
 
 
+@pytest.mark.skipif(not gluon_is_there(), reason="this Triton has no Gluon for gfx950")
 def test_defect_for_another_gpu_is_named(tools):
     row = detection._show(("mqa_logits", "scale-column-gluon", "sm_90"))
     assert row.arch == "gfx950"
@@ -228,3 +230,9 @@ def test_case_is_run_once_and_the_oracle_is_not_asked(simulated_device, monkeypa
     why = once.run(Request.of(target, Case(arguments | {"config": "none"}), None, None, SIMULATED))
     assert why == "did not run, KeyError"
     assert "KeyError: 'none'" in capsys.readouterr().err
+
+
+def test_rows_are_told_in_order():
+    names = [("b", "x"), ("a", "z"), ("a", "y")]
+    told = detection.TABLE.together([detection.Measured(*name, None, {}) for name in names])
+    assert [(row.target, row.defect) for row in told] == sorted(names)
