@@ -57,7 +57,8 @@ class Report:
 
     `runs` counts how often the target was called; `coverage` says what the loads and stores of its kernels were seen to
     do, in the simulator. `setting` and `arch` say where it ran, and what was compiled for. `answered` is what the case
-    left where it has to: of a case without findings, to be compared with another device's.
+    left where it has to: of a case without findings, to be compared with another device's. `lost`: the process that ran
+    the case has died or was ended, and how is the finding.
     """
 
     target: Target
@@ -69,6 +70,7 @@ class Report:
     coverage: Coverage = field(default_factory=Coverage, compare=False)
     setting: Setting = SIMULATED
     answered: Mapping[str, Answered] = field(default_factory=dict, compare=False)
+    lost: bool = False
 
     def raise_first(self) -> None:
         """Raise the first finding, as its kind's exception; the message tells all of them."""

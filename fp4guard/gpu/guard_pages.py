@@ -85,16 +85,29 @@ class GuardPages:
         of_size = self._mapped.setdefault(size, [])
         mapping = next((mapping for mapping in of_size if mapping.free), None)
         if mapping is None:
-            mapping = _Mapping(_map(self.device, size, granule), size)
+            mapping = _Mapping(self._map(size, granule), size)
             of_size.append(mapping)
         storage = mapping.tensor(self.device)
         # Of a buffer of no bytes, too, the place is one of the mapping's.
         return storage, 0 if self._end == "before" else size - max(-(-inside // SLACK), 1) * SLACK
 
+    def _map(self, size: int, granule: int) -> int:
+        try:
+            return _map(self.device, size, granule)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()  # what torch keeps for later is no lack of memory
+            return _map(self.device, size, granule)
+
+
+#: Granules that make a region as large as one may be, where a granule is 2 MiB.
+_MOST = 1020
+
 
 def _class(granules: int) -> int:
-    """Few sizes, so that few mappings are ever made: a power of two, up to a gigabyte."""
-    return granules if granules > 512 else 1 << (granules - 1).bit_length()
+    """Few sizes, so that few mappings are ever made: powers of two up to a gigabyte, then eighths of it."""
+    if granules <= 512:
+        return 1 << (granules - 1).bit_length()
+    return max(min(-(-granules // 64) * 64, _MOST), granules)
 
 
 def _map(device: torch.device, size: int, granule: int) -> int:

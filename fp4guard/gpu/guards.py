@@ -41,7 +41,7 @@ COUNTS = ("first_guard", "second_guard", "first_input", "second_input", "differi
 ALIGNED = 16
 #: Where a chunk's poison begins in the pattern.
 _STEP = math.gcd(CHUNK, PERIOD)
-#: Warps of a program, for both kernels.
+#: Warps of a program, for all kernels.
 WARPS = 8
 
 _COLUMNS = tl.constexpr(len(COLUMNS))

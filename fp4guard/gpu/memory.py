@@ -18,11 +18,11 @@ from ..memory.region import ALIGNMENT
 from .allocators import Allocator
 from .region import DeviceRegion, pattern, storage_order
 
-#: Red zones are as wide as a row of the tensor, but at least and at most so: a row of the widest tile that is known
-#: is shorter than the one, and a tensor of one dimension would have three times its size.
+#: Red zones are as wide as a row of the tensor, but at least and at most so. No tile that is known has a row wider than
+#: the least; without the most, those of a tensor of one dimension would each be as large as it.
 ZONE, WIDEST_ZONE = 4096, 1 << 16
 
-#: Offsets of the guard kernels are 32-bit, and guard pages round a size of a gigabyte and more up by less than this.
+#: Offsets of the guard kernels are 32-bit. It is a number of granules of guard pages, which round sizes up to that.
 MOST_BYTES = 2**31 - (8 << 20)
 
 
@@ -69,6 +69,8 @@ class DeviceMemory(CaseMemory):
             with _disable_current_modes():
                 storage = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(whole)
             count = whole.nbytes() // tensor.element_size()
+            # Without the bytes that make no element: nobody has put poison there.
+            storage = storage[: count * tensor.element_size()]
             foreign = DeviceRegion(name, Role.FOREIGN, storage, tensor.dtype, (count,), (1,), 0)
             foreign.held = self._pattern(tensor.dtype)
             region = self.add(foreign)

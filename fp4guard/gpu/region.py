@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,7 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> tupl
         else:
             sizes.append(shape[d])
             steps.append(strides[d] * item)
-    if len(sizes) > DIMENSIONS:
+    # Where dimensions interleave or overlap, an element's place does not follow from dividing by strides.
+    if len(sizes) > DIMENSIONS or any(step < inner for step, inner in zip(steps, map(mul, sizes[1:], steps[1:]))):
         raise UnsupportedError(f"a tensor of shape {shape} and strides {strides} in guarded memory on a GPU")
     return sizes or [1], steps or [item]

@@ -9,39 +9,47 @@ from ..errors import Fp4guardError
 from ..fuzzing.examine import Examine, Report, examine_alone
 from ..ttir import parse_arch
 from .processes import HarnessError
-
-#: Kinds of findings that say what is wrong, and not where: whoever did it is the simulator's to name.
-_UNPLACED = ("crash", "hang", "assert-failed", "oob-write", "poison-dependent", "unwritten-output", "input-modified")
+from .request import Outcome
 
 
 def attributed(report: Report, simulate: Examine) -> Report:
-    """The report of a device, with what the simulator says of the case added to the findings that need it.
+    """The report of a device, with what the simulator says of the case added to the first finding.
 
     `simulate` runs a case there: in a process of its own, for what ended one process may end another. Where the two
     disagree, that is said; so is why the simulator cannot run the case.
     """
-    if not any(finding.kind in _UNPLACED for finding in report.findings):
+    if not report.findings:
         return report
+    first, *others = report.findings
+    return replace(report, findings=(_explained(first, report, simulate), *others))
+
+
+def _explained(finding: Finding, report: Report, simulate: Examine) -> Finding:
+    """A finding with a row of the simulator's; and with the place of the cause, where that has one in a kernel."""
     try:
-        arch = parse_arch(report.arch)
-        seen = examine_alone(report.target, report.case, arch, report.defect, simulate).findings
-    except (Fp4guardError, HarnessError) as error:
-        return _explained(report, f"cannot run the case: {error}", None)
-    if not seen:
-        return _explained(report, "disagrees: it finds nothing in this case", None)
-    return _explained(report, "\n".join(finding.message for finding in seen), seen[0])
+        seen = examine_alone(report.target, report.case, parse_arch(report.arch), report.defect, simulate)
+    except BaseException as raised:
+        outcome = Outcome.of(raised)
+        if outcome is None and not isinstance(raised, (Fp4guardError, HarnessError)):
+            raise
+        return _with(finding, f"cannot run the case: {raised if outcome is None else outcome}")
+    if seen.lost:
+        return _with(finding, f"cannot run the case: {seen.findings[0].headline}")
+    if not seen.findings:
+        return _with(finding, "disagrees: it finds nothing in this case")
+    cause = seen.findings[0]
+    if (cause.kind, cause.headline) == (finding.kind, finding.headline):
+        return _with(finding, "agrees, and knows no more")
+    explained = _with(finding, "\n".join(one.message for one in seen.findings))
+    if cause.file is None or _is_raised(cause) or _is_raised(finding):
+        return explained
+    return replace(explained, file=cause.file, line=cause.line, column=cause.column, programs=cause.programs)
 
 
-def _explained(report: Report, text: str, cause: Finding | None) -> Report:
-    """The first finding that needs it gets the explanation, and the place of the cause."""
-    findings = list(report.findings)
-    place = next(i for i, finding in enumerate(findings) if finding.kind in _UNPLACED)
-    finding = findings[place]
-    rows = (*finding.rows, ("sim", text))
-    if cause is None or cause.file is None:
-        findings[place] = replace(finding, rows=rows)
-    else:
-        findings[place] = replace(
-            finding, rows=rows, file=cause.file, line=cause.line, column=cause.column, programs=cause.programs
-        )
-    return replace(report, findings=tuple(findings))
+def _is_raised(finding: Finding) -> bool:
+    """Whether it is an exception of the target's, whose line is one of its own."""
+    return any(label == "raised" for label, _ in finding.rows)
+
+
+def _with(finding: Finding, text: str) -> Finding:
+    return replace(finding, rows=(*finding.rows, ("sim", text)))

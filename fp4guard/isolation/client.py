@@ -8,7 +8,6 @@ from typing import Any
 from hypothesis.errors import UnsatisfiedAssumption
 
 from ..checks import Finding
-from ..checks.coverage import Coverage
 from ..errors import Fp4guardError, UnsupportedError, UsageError
 from ..fuzzing.case import Case
 from ..fuzzing.examine import Report
@@ -65,7 +64,7 @@ class IsolatedExaminer:
             raise _error(answer)
         if not isinstance(answer, Examined):
             ran = self._arch or target.arch_for(arch).name
-            return Report(target, case, ran, (self._lost(worker, answer),), 1, defect, Coverage(), self.setting)
+            return Report(target, case, ran, (self._lost(worker, answer),), 1, defect, setting=self.setting, lost=True)
         findings = answer.findings
         if answer.last:
             # The device has failed: what its driver printed tells more than its status.
@@ -129,6 +128,7 @@ class IsolatedExaminer:
         worker.send(Probe())
         answer = self._answer(worker, PATIENCE)
         if isinstance(answer, Failed):
+            self._end(worker)
             raise _error(answer)
         if answer is Silence.LATE:
             self._end(worker)

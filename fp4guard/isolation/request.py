@@ -110,6 +110,9 @@ class Outcome:
             return None
         return Outcome(type(raised).__name__, str(raised))
 
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
     @property
     def exception(self) -> BaseException:
         """As it was raised."""

@@ -1,5 +1,6 @@
 """Kernels with one fault each, and a right one, as targets for the checks of a GPU."""
 
+import pytest
 import torch
 import triton
 import triton.language as tl
@@ -119,8 +120,20 @@ def assumes(mem, n):
 
 
 @fg.fuzz(n=fg.dims())
+def is_skipped(mem, n):
+    pytest.skip("not here")
+
+
+@fg.fuzz(n=fg.dims())
 def is_misused(mem, n):
     mem.tensor("x", (n,), torch.complex64)
+
+
+@fg.fuzz(n=fg.dims())
+def answers_with_bytes_that_make_no_element(mem, n):
+    x = mem.tensor("x", (n,), torch.int16)
+    out = torch.cat([x.view(torch.uint8), torch.zeros(1, dtype=torch.uint8, device=x.device)])
+    mem.expect(out[: 2 * n].view(torch.int16), x)
 
 
 CALLS = []

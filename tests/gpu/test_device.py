@@ -8,7 +8,7 @@ from fp4guard.fuzzing.setting import Setting
 from fp4guard.gpu.allocators import TorchAllocator
 from fp4guard.gpu.device import count, current_gpu, resolve
 from fp4guard.gpu.guard_pages import _class
-from fp4guard.gpu.memory import DeviceMemory
+from fp4guard.gpu.memory import MOST_BYTES, DeviceMemory
 from fp4guard.isolation import settled
 from fp4guard.memory import ORDINARY, Role
 
@@ -56,7 +56,8 @@ def test_guard_pages_are_for_cuda_alone(no_gpu):
 def test_guard_pages_come_in_few_sizes():
     """Or every size would have mappings of its own, which are kept."""
     assert [_class(granules) for granules in (1, 2, 3, 5, 300, 512)] == [1, 2, 4, 8, 512, 512]
-    assert _class(700) == 700, "a gigabyte and more would be rounded up beyond 32-bit offsets"
+    assert [_class(granules) for granules in (513, 576, 700, 961, 1020)] == [576, 576, 704, 1020, 1020]
+    assert _class(1020) * (2 << 20) == MOST_BYTES, "more is beyond 32-bit offsets"
 
 
 def test_red_zone_is_as_wide_as_a_row_within_limits(simulated_device):

@@ -85,6 +85,10 @@ def test_padding_of_an_input_is_poison(examine_here):
     assert examine_here(target("copies_an_input_with_padding"), n=70, used=70) == []
 
 
+def test_bytes_that_make_no_element_are_no_guards(examine_here):
+    assert examine_here(target("answers_with_bytes_that_make_no_element"), n=3) == []
+
+
 def test_values_that_the_target_changes_and_gives_again_are_another_input(examine_here):
     assert examine_here(target("gives_what_it_has_changed"), n=70) == []
 
@@ -106,7 +110,7 @@ ASSERT = "CUDA error: device-side assert triggered"
 
 
 @pytest.mark.parametrize(("message", "kind"), [(FAULT, "crash"), (ASSERT, "assert-failed")])
-@pytest.mark.parametrize("name", ["raises", "counts_its_calls", "assumes", "is_misused"])
+@pytest.mark.parametrize("name", ["raises", "counts_its_calls", "assumes", "is_misused", "is_skipped"])
 def test_fault_of_the_device_is_a_finding_wherever_it_shows(simulated_device, monkeypatch, name, message, kind):
     """In the target, however that ends, or when the two runs are compared; the process is then of no more use."""
 

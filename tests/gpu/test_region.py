@@ -34,6 +34,12 @@ def test_more_dimensions_than_the_kernels_have_are_refused():
         _merged((2, 2, 2, 2, 2), (160, 48, 14, 4, 1), 4)
 
 
+@pytest.mark.parametrize(("shape", "strides"), [((4, 8), (2, 1)), ((2, 2), (3, 2))])
+def test_dimensions_that_overlap_or_interleave_are_refused(shape, strides):
+    with pytest.raises(UnsupportedError, match=rf"strides \({strides[0]}, {strides[1]}\) in guarded memory on a GPU"):
+        _merged(shape, strides, 4)
+
+
 def test_storage_is_given_once_while_a_tensor_lies_in_it():
     allocator = TorchAllocator(CPU)
     asked = [(100, 4096), (0, 4096), (70 << 20, 4096), (5, 8192)]
@@ -50,6 +56,8 @@ def test_mapping_is_free_when_no_tensor_lies_in_it(monkeypatch):
     made = []
 
     def mapped(device, size, granule):
+        if full:
+            raise torch.OutOfMemoryError
         made.append(size)
         return len(made)
 
@@ -58,7 +66,10 @@ def test_mapping_is_free_when_no_tensor_lies_in_it(monkeypatch):
     monkeypatch.setattr(guard_pages, "_Bytes", lambda address, size: bytearray(host[:size]))
     monkeypatch.setattr(torch, "as_tensor", lambda data, device: torch.frombuffer(data, dtype=torch.uint8))
     pages = guard_pages.GuardPages(torch.device("cuda", 0), "behind")
+    full = ["once"]
+    monkeypatch.setattr(torch.cuda, "empty_cache", full.clear)
     first, base = pages.take(100, 0)
+    assert not full, "what torch keeps is asked for before the device counts as full"
     kept = first[base:].view(torch.int32)[3:]
     second, _ = pages.take(200, 0)
     assert made == [4096, 4096]

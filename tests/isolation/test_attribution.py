@@ -1,5 +1,6 @@
 """What a device saw, and what the simulator says of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,40 @@ def test_simulator_that_fails_costs_no_finding():
     assert finding.rows == (("sim", "cannot run the case: the worker's traceback"),)
 
 
-@pytest.mark.parametrize("findings", [(), (WRONG,)])
-def test_what_needs_no_explanation_is_left_alone(findings):
-    one = report(GEMM, *findings)
+def test_outcome_of_pytest_costs_no_finding():
+    def skips(*case):
+        pytest.skip("not on this device")
+
+    (finding,) = attributed(report(GEMM, FAULT), skips).findings
+    assert finding.rows == (("sim", "cannot run the case: Skipped: not on this device"),)
+
+
+def test_simulator_that_does_not_come_to_an_end_has_no_say():
+    late = Finding("hang", "the case did not end within 9 s", file="launch.py", line=12)
+    (finding,) = attributed(report(GEMM, FAULT), lambda *case: replace(report(GEMM, late), lost=True)).findings
+    assert finding.rows == (("sim", "cannot run the case: the case did not end within 9 s"),)
+    assert finding.file is None
+
+
+def test_wrong_value_gets_its_cause_or_that_there_is_no_other():
+    planted = with_defect(GEMM, "scale-k-unmasked")
+    (finding, other) = attributed(report(planted, WRONG, FAULT, defect="scale-k-unmasked"), examine_case).findings
+    assert (finding.kind, Path(finding.file).name) == ("wrong-value", "kernel.py")
+    assert other is FAULT, "one explanation is enough"
+    (finding,) = attributed(report(GEMM, WRONG), lambda *case: report(GEMM, WRONG)).findings
+    assert finding.rows == (("sim", "agrees, and knows no more"),)
+
+
+@pytest.mark.parametrize("raised", ["here", "there"])
+def test_exception_of_the_target_keeps_its_line(raised):
+    own = Finding("crash", "ValueError: no", file="launch.py", line=3, rows=(("raised", "launch.py:3"),))
+    access = Finding("oob-read", "3 lanes read", "x", "kernel.py", 7, 5, ((0, 0, 0),))
+    device, simulator = (own, access) if raised == "here" else (FAULT, own)
+    (finding,) = attributed(report(GEMM, device), lambda *case: report(GEMM, simulator)).findings
+    assert (finding.file, finding.line) == (device.file, device.line)
+    assert finding.rows[-1] == ("sim", simulator.message)
+
+
+def test_what_has_no_findings_is_left_alone():
+    one = report(GEMM)
     assert attributed(one, examine_case) is one

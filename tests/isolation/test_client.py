@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis.errors import UnsatisfiedAssumption
 
 from fp4guard.errors import UsageError
@@ -62,12 +63,14 @@ def test_right_target_has_the_report_that_it_has_without_a_process(examiner, cap
 @pytest.mark.parametrize(("name", "kind", "how"), [(name, *end) for name, end in ENDS.items()])
 def test_death_is_a_finding_and_the_next_case_has_a_worker(examiner, line_in_targets, name, kind, how):
     before = examiner._processes.started
-    (finding,) = run(examiner, name, 17).findings
-    assert (finding.kind, how in finding.headline) == (kind, True), finding.headline
+    report = run(examiner, name, 17)
+    (finding,) = report.findings
+    assert (finding.kind, how in finding.headline, report.lost) == (kind, True, True), finding.headline
     if name not in ("exits", "is_killed"):  # which leave no trace of where they were
         assert Path(finding.file).name == "targets.py"
         assert finding.line == line_in_targets(name)
-    assert run(examiner, name, 18).findings == ()
+    right = run(examiner, name, 18)
+    assert (right.findings, right.lost) == ((), False)
     assert examiner._processes.started <= before + 2
 
 
@@ -88,6 +91,15 @@ def test_assumption_misuse_and_harness_failure_reach_the_caller(examiner):
     with pytest.raises(pytest.skip.Exception, match="not today"):
         run(examiner, "is_skipped", 5)
     assert run(examiner, "adds", 5).findings == ()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_worker_is_left_of_a_gpu_that_does_not_start():
+    with IsolatedExaminer(Setting("cuda")) as examiner:
+        for _ in range(2):
+            with pytest.raises(UsageError, match="no GPU is here"):
+                _ = examiner.arch
+            assert examiner._worker is None
 
 
 def test_worker_that_dies_between_two_cases_costs_none(examiner):

@@ -209,6 +209,24 @@ def test_norms_of_the_greatest_and_the_least(new_run, op, of):
         np.testing.assert_array_max_ulp(out.numpy(), np.array(right), maxulp=1)
 
 
+@triton.jit
+def norms_of_programs(x, y, out, op: tl.constexpr, N: tl.constexpr):
+    i = tl.arange(0, N)
+    a, b = tl.load(x + tl.program_id(0) * N + i), tl.load(y + i)
+    r = libdevice.rhypot(a, b) if op == "rhypot" else libdevice.norm4d(b, a, b, a)
+    tl.store(out + tl.program_id(0) * N + i, r)
+
+
+@pytest.mark.parametrize("op", ["rhypot", "norm4d"])
+def test_norms_of_what_programs_have_in_common_and_what_each_has(new_run, op):
+    run = new_run()
+    x, y, out = torch.arange(1, 33.0), torch.arange(8.0), run.empty((32,))
+    run.launch(norms_of_programs, (4,), run.place(x), run.place(y, name="y"), out, op, N=8)
+    squares = x.view(4, 8) ** 2 + y**2
+    expected = squares.rsqrt() if op == "rhypot" else (2 * squares).sqrt()
+    torch.testing.assert_close(out.view(4, 8), expected, rtol=3e-7, atol=0)
+
+
 def skip_without(op):
     """Triton 3.6 has fewer functions for AMD, 3.9 has the most."""
     if not hasattr(hip_libdevice, "fast_expf" if op == "fast_exp" else op):

@@ -65,7 +65,6 @@ def _try_some(work: tuple[str, int, int]) -> Measured:
     counts, findings, unlike = Counter[str](), list[str](), list[str]()
     seconds = 0.0
     examiner = examiner_of(_GPU)
-    _ = examiner.arch  # started: what is measured are cases
 
     def examine(target: Target, case: Case, arch: Arch | None, defect: str | None) -> Report:
         nonlocal seconds
@@ -86,6 +85,7 @@ def _try_some(work: tuple[str, int, int]) -> Measured:
     profile = replace(PROFILES["dev"], keep=False)
     options = Options(profile, None, _SEED, None, False, examine, few_on(_GPU), turn)
     try:
+        _ = examiner.arch  # started: what is measured are cases
         Searcher(load_target(spec), options, Budget(cases=cases)).run()
     except Exception as error:  # of fp4guard's own: the other parts are none the worse
         findings.append(f"{type(error).__name__}: {error}")
@@ -99,12 +99,12 @@ def _compare(counts: Counter[str], here: Mapping[str, Answered], there: Mapping[
     """Count what was compared with the simulator's; which tensor has certified elements that are not as there."""
     if len(here) != len(there):
         return f"outputs {', '.join(here)} here, {', '.join(there)} in the simulator"
-    counts["certified"] += sum(one.certified for one in here.values())
-    counts["uncertified"] += sum(one.uncertified for one in here.values())
     # In the order of `mem.expect`, which is that of the computation; names say where a tensor lies, and may differ.
     for name, one, other in zip(here, here.values(), there.values(), strict=True):
         if (one.certified, one.certified_bits) != (other.certified, other.certified_bits):
             return name
+        counts["certified"] += one.certified
+        counts["uncertified"] += one.uncertified
         if one.uncertified_bits != other.uncertified_bits:
             counts["within"] += 1
             break
@@ -145,10 +145,9 @@ TABLE = Table(
     "The included kernels, without defects",
     "Cases are drawn as `fp4guard fuzz --device cuda` draws them, and run on the GPU and in the simulator. Elements "
     "that are *certified* have one right answer, which the oracle knows; `unlike` counts cases in which the simulator "
-    "has other bits there. Others may depend on the order in which a sum is taken, or on a "
-    "function's last bits; `within` counts cases in which the simulator's differ, within "
-    "the bounds or where nothing is certain: what is computed from them is compared no further. `cases/s` is a "
-    "process's, compilation included.",
+    "has other bits there. Others may depend on the order in which a sum is taken, or on a function's last bits; "
+    "`within` counts cases in which the simulator's differ, within the bounds or where nothing is certain: what is "
+    "computed from them is neither compared nor counted. `cases/s` is a process's, compilation included.",
     ("target", "cases", "findings", "certified", "unlike", "uncertified", "within", "cases/s"),
     _measure,
     partial(by_target, merge=_merged),

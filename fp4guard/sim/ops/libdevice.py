@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,13 @@ def _cospi(x: Array) -> Array:
 
 
 def _length(*parts: Array) -> Array:
-    """The root of the sum of the squares, Inf of an Inf; in a type with more exponents than float64 has.
+    """The root of the sum of the squares, Inf of an Inf; in a type whose exponents go further than those of float64.
 
-    No square overflows or vanishes, and a length that float64 has not has its reciprocal.
+    So no square overflows or vanishes, and the greatest lengths, of which float64 makes Inf, have a reciprocal.
     """
-    squares = (part.astype(np.longdouble) ** 2 for part in parts)
-    return np.where(np.isinf(parts).any(axis=0), np.inf, np.sqrt(sum(squares)))
+    # Element by element: what all programs have in common is not as large as what each has.
+    infinite = reduce(np.logical_or, map(np.isinf, parts))
+    return np.where(infinite, np.inf, np.sqrt(sum(part.astype(np.longdouble) ** 2 for part in parts)))
 
 
 def _norm(*parts: Array) -> Array:

@@ -146,20 +146,20 @@ def test_cases_are_counted_and_held_against_the_simulator_s(monkeypatch, simulat
 
 
 @pytest.mark.parametrize(
-    ("there", "verdict", "within"),
+    ("there", "verdict", "within", "certified"),
     [
-        ({"x": Answered(3, 1, "a", "b"), "y": Answered(1, 0, "c", "-")}, None, 0),
-        ({"x": Answered(3, 1, "a", "other"), "y": Answered(1, 0, "other", "-")}, None, 1),  # y is computed from x
-        ({"x": Answered(3, 1, "a", "b"), "y": Answered(1, 0, "other", "-")}, "y", 0),
-        ({"x": Answered(2, 2, "a", "b"), "y": Answered(1, 0, "c", "-")}, "x", 0),
-        ({"x": Answered(3, 1, "a", "b")}, "outputs x, y here, x in the simulator", 0),
+        ({"x": Answered(3, 1, "a", "b"), "y": Answered(1, 0, "c", "-")}, None, 0, 4),
+        ({"x": Answered(3, 1, "a", "other"), "y": Answered(1, 0, "other", "-")}, None, 1, 3),  # y is computed from x
+        ({"x": Answered(3, 1, "a", "b"), "y": Answered(1, 0, "other", "-")}, "y", 0, 3),
+        ({"x": Answered(2, 2, "a", "b"), "y": Answered(1, 0, "c", "-")}, "x", 0, 0),
+        ({"x": Answered(3, 1, "a", "b")}, "outputs x, y here, x in the simulator", 0, 0),
     ],
 )
-def test_difference_to_the_simulator_is_told_where_it_begins(there, verdict, within):
+def test_difference_to_the_simulator_is_told_where_it_begins(there, verdict, within, certified):
     counts = clean.Counter()
     here = {"x": Answered(3, 1, "a", "b"), "y": Answered(1, 0, "c", "-")}
     assert clean._compare(counts, here, there) == verdict
-    assert counts["within"] == within
+    assert (counts["within"], counts["certified"]) == (within, certified)
 
 
 def test_every_death_is_survived_and_told():
