@@ -1,8 +1,10 @@
 """Processes that share work out: what ends one of them ends all, at once, and leaves none behind."""
 
 import multiprocessing
+import os
 import subprocess
 import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -38,3 +40,12 @@ def test_failure_ends_what_runs_and_is_told(tmp_path):
     for process in multiprocessing.active_children():
         process.join(60)
     assert not multiprocessing.active_children()
+
+
+def test_process_of_the_pool_that_dies_is_noticed():
+    with pytest.raises(BrokenProcessPool):
+        list(spread(_exits, [1, 2], 2))
+
+
+def _exits(number):
+    os._exit(number)

@@ -1,15 +1,12 @@
 """The tables of `fp4guard bench gpu`, with no GPU: their work in the simulator, and how they are told."""
 
 import json
-import os
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import pytest
 from click.testing import CliRunner
 
 from fp4guard.bench.gpu import clean, survival
-from fp4guard.bench.gpu.pool import spread
 from fp4guard.bench.gpu.table import Scale, Table, as_json, as_markdown, by_target
 from fp4guard.bench.gpu.tables import TABLES
 from fp4guard.checks.answered import Answered
@@ -112,25 +109,6 @@ def test_rows_are_told_as_they_come_and_together_in_the_end(on_a_gpu):
 def test_names_of_tables_are_those_that_the_command_takes():
     assert tuple(TABLES) == GPU_TABLES
     assert all(name == table.name for name, table in TABLES.items())
-
-
-def test_pool_gives_results_and_what_is_raised():
-    assert sorted(spread(abs, [-1, 2, -3], 2)) == [1, 2, 3]
-    with pytest.raises(ZeroDivisionError):
-        list(spread(_inverse, [1, 0], 1))
-
-
-def _inverse(number):
-    return 1 / number
-
-
-def test_process_of_the_pool_that_dies_is_noticed():
-    with pytest.raises(BrokenProcessPool):
-        list(spread(_exits, [1, 2], 2))
-
-
-def _exits(number):
-    os._exit(number)
 
 
 def test_cases_are_counted_and_held_against_the_simulator_s(monkeypatch, simulated_worker):
