@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,13 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 #: Outputs of these are held against an `oracle.Expected`, all others against exact values.
 ORACLE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherShape:
+    """What is expected has another shape than the tensor, which the code under test has made: it is wrong as such."""
+
+    shape: tuple[int, ...]
 
 
 def _place(mask: Mask) -> str:
@@ -138,7 +145,10 @@ def wrong_values(record: Record, unstable: Mapping[str, Mask]) -> list[Finding]:
     for name, expected in record.expectations.items():
         checked = record.checked[name]
         tensor, stable = _tensor_row(record, checked.region), unstable.get(name)
-        if isinstance(expected, oracle.ExpectedCodes):
+        values: str | None
+        if isinstance(expected, OtherShape):
+            values, padding = f"their shape is {checked.bits.shape}; it has to be {expected.shape}", None
+        elif isinstance(expected, oracle.ExpectedCodes):
             values, padding = _compare_codes(checked, expected, stable)
         else:
             values, padding = _compare(checked, expected, stable), None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .. import oracle
-from ..checks.outputs import ORACLE_DTYPES
+from ..checks.outputs import ORACLE_DTYPES, OtherShape
 from ..errors import UsageError
 from ..formats import MXFP4, NVFP4, BlockFormat, BlockScaled
 from ..formats.rounding import OUTPUT_TYPES
@@ -206,18 +206,24 @@ class CaseMemory(Memory):
         """Say what a tensor must hold when the target returns: an `oracle` result, or a tensor or array of values.
 
         The tensor may be an output of `mem` or one that the code under test returned. `oracle.ExpectedCodes` are for
-        tensors of one byte an element; what they leave open need not be written. Raises UsageError when the shapes
-        differ, the tensor's type does not suit, or nothing is given.
+        tensors of one byte an element; what they leave open need not be written. A tensor that the code under test has
+        made may have another shape, which is a finding.
+
+        Raises UsageError when an input or output of `mem` has another shape, when the tensor's type does not suit, or
+        nothing is given.
         """
         if not isinstance(tensor, torch.Tensor):
             raise UsageError(f"mem.expect({type(tensor).__name__}, expected): allowed is a tensor")
         shape = getattr(expected, "shape", None)
         if shape is None or tuple(shape) != tuple(tensor.shape):
-            raise UsageError(
-                f"mem.expect(tensor, expected={type(expected).__name__} of shape {shape}): allowed is what has the "
-                f"tensor's shape, {tuple(tensor.shape)}"
-            )
-        if isinstance(expected, oracle.ExpectedCodes):
+            of_mem = self.region_of(tensor, "result").role in (Role.INPUT, Role.OUTPUT)
+            if shape is None or of_mem:
+                raise UsageError(
+                    f"mem.expect(tensor, expected={type(expected).__name__} of shape {shape}): allowed is what has the "
+                    f"tensor's shape, {tuple(tensor.shape)}"
+                )
+            expected = OtherShape(tuple(shape))
+        elif isinstance(expected, oracle.ExpectedCodes):
             self._leave_open(tensor, expected)
         elif tensor.dtype not in ORACLE_DTYPES and isinstance(expected, oracle.Expected):
             raise UsageError(

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import triton
+import triton.language as tl
 
 import fp4guard as fg
 from fp4guard import oracle
@@ -132,6 +134,39 @@ def test_expectation_of_the_oracle_needs_a_type_that_it_knows():
         mem.expect(mem.output("out", (2,), torch.int32), oracle.exactly(np.ones(2)))
     with pytest.raises(fg.UsageError, match=r"mem.expect\(ndarray, expected\): allowed is a tensor"):
         mem.expect(np.ones(2), np.ones(2))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["allocated", "computed"])
+def test_shape_of_what_the_code_has_made_is_its_own_fault(own):
+    @fg.fuzz()
+    def target(mem):
+        x = mem.input("x", torch.ones(3))
+        mem.expect(torch.empty_like(x[:2]).copy_(x[:2]) if own else x[:2] * 1, x)
+
+    (finding,) = fg.examine(target).findings
+    assert finding.kind == "wrong-value"
+    assert "their shape is (2,); it has to be (3,)" in finding.message
+
+
+@triton.jit
+def double_kernel(x, out, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n) * 2, mask=i < n)
+
+
+@fg.fuzz(n=fg.dims(tile=64))
+def doubles_too_little(mem, n):
+    x = mem.tensor("x", (n,), torch.float32)
+    out = torch.empty(n // 64 * 64)  # wrong: not rounded up
+    double_kernel[(triton.cdiv(n, 64),)](x, out, n, BLOCK=64)
+    mem.expect(out, 2 * x)
+
+
+def test_access_beyond_what_is_too_small_is_found_beside_its_shape():
+    (access, shape) = fg.examine(doubles_too_little, n=70).findings
+    assert (access.kind, shape.kind) == ("oob-write", "wrong-value")
+    assert access.headline.startswith("6 lanes write ")
+    assert "their shape is (64,); it has to be (70,)" in shape.message
 
 
 def test_wrong_expectation_is_no_finding():

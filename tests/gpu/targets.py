@@ -136,6 +136,12 @@ def answers_with_bytes_that_make_no_element(mem, n):
     mem.expect(out[: 2 * n].view(torch.int16), x)
 
 
+@fg.fuzz(n=fg.dims())
+def answers_with_too_few(mem, n):
+    x = mem.tensor("x", (n,), torch.float32)
+    mem.expect(torch.empty(n - 1, device=x.device).copy_(x[1:]), x)
+
+
 CALLS = []
 
 

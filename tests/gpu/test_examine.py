@@ -89,6 +89,12 @@ def test_bytes_that_make_no_element_are_no_guards(examine_here):
     assert examine_here(target("answers_with_bytes_that_make_no_element"), n=3) == []
 
 
+def test_another_shape_is_a_wrong_value(examine_here):
+    (finding,) = examine_here(target("answers_with_too_few"), n=3)
+    assert finding.kind == "wrong-value"
+    assert "their shape is (2,); it has to be (3,)" in finding.message
+
+
 def test_values_that_the_target_changes_and_gives_again_are_another_input(examine_here):
     assert examine_here(target("gives_what_it_has_changed"), n=70) == []
 
