@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,15 +15,14 @@ from triton.runtime.jit import JITFunction
 from ...errors import UsageError
 from ...fuzzing.case import Case
 from ...fuzzing.loading import load_target
-from ...fuzzing.target import Target
 from ...gpu.allocators import TorchAllocator
 from ...gpu.device import current_gpu
 from ...gpu.examine import Examination
 from ...gpu.guards import check_kernel, fill_kernel, return_kernel
-from ...gpu.plain import PlainMemory
 from ...sim.hooks import Hooks
 from .cost_cases import CASES
 from .launches import launches_of, unanswered
+from .plain import Times, plain_run, timed
 from .sanitizer import MEMCHECK, PLAIN, Tool, is_there, run_below
 from .table import Scale, Table
 
@@ -42,11 +40,14 @@ class Measured:
 
     On the device: `plain_ms` the target's kernels in one run without guards; `kernels_ms` the same in the two runs of a
     guarded case; `guards_ms` filling, copying and comparing. `ratio` is theirs to two plain runs. What the target asks
-    of torch is in none of them; the inputs' upload and the results' download are `transfers_ms`. `case_ms` is the whole
-    case with its oracle, wall time.
+    of torch is in none of them; the inputs' upload and the results' download are `transfers_ms`.
 
-    Wall time of the launches alone, each waited for: `launch_ms` plain, `memcheck_ms` below compute-sanitizer (None
-    where that is not installed), `first_ms` with the compilation.
+    Wall time of the whole: `whole_ms` a run without guards, `guarded_ms` a guarded case, its two runs and all checks;
+    both from taking memory on, of data that are drawn already, and without the oracle. `case_ms` is the case with its
+    oracle.
+
+    In processes of their own, the same runs without guards: `alone`, and `memcheck` below compute-sanitizer (None where
+    that is not installed).
     """
 
     kernel: str
@@ -55,52 +56,53 @@ class Measured:
     guards_ms: float
     ratio: float
     transfers_ms: float
+    whole_ms: float
+    guarded_ms: float
     case_ms: float
-    launch_ms: float
-    memcheck_ms: float | None
-    first_ms: float
+    alone: Times
+    memcheck: Times | None
 
     def cells(self) -> tuple[str, ...]:
         """One of each column."""
-        slower = "" if self.memcheck_ms is None else f"{self.memcheck_ms / self.launch_ms:.1f}"
-        times = (f"{time:.3f}" for time in (self.plain_ms, self.kernels_ms, self.guards_ms))
-        return (self.kernel, *times, f"{self.ratio:.2f}", slower, f"{self.case_ms:.0f}", f"{self.first_ms:.0f}")
+        alone, below = self.alone, self.memcheck
+        return (
+            self.kernel,
+            *(f"{time:.3f}" for time in (self.plain_ms, self.kernels_ms, self.guards_ms)),
+            f"{self.ratio:.2f}",
+            "" if below is None else f"{below.launch_ms / alone.launch_ms:.1f}",
+            f"{self.whole_ms:.1f}",
+            f"{self.guarded_ms / self.whole_ms:.1f}",
+            "" if below is None else f"{below.whole_ms / alone.whole_ms:.1f}",
+            f"{self.case_ms:.0f}",
+            f"{alone.first_ms:.0f}",
+        )
 
 
 def _measure(scale: Scale) -> Iterator[Measured]:
     """Every case, one after the other: whatever runs beside it would be measured too."""
-    gpu = current_gpu()
-    alone, checked = _launches(PLAIN), _launches(MEMCHECK) if is_there() else [None] * len(CASES)
-    for (spec, arguments), plainly, below in zip(CASES, alone, checked, strict=True):
+    device = current_gpu().device
+    plain, checked = _times(PLAIN), _times(MEMCHECK) if is_there() else [None] * len(CASES)
+    for (spec, arguments), alone, below in zip(CASES, plain, checked, strict=True):
         target = load_target(spec)
         case = Case({name: arguments[name] for name in target.recipes})
-        allocator, cache = TorchAllocator(gpu.device), dict[str, Any]()
+        examined = partial(Examination, case=case, device=device, allocator=TorchAllocator(device), cache={})
+        run, launches = plain_run(spec, arguments, device), examined(launches_of(target))
         with unanswered():
-            launches = launches_of(target)
-            names = _kernels(partial(_run_plain, launches, case, cache, gpu.device))  # compiles, and makes the data
-            Examination(launches, case, gpu.device, allocator, cache).findings()
-            rounds = []
-            for _ in range(_ROUNDS):
-                plain = _device_times(partial(_run_plain, launches, case, cache, gpu.device), names)
-                guarded = _device_times(Examination(launches, case, gpu.device, allocator, cache).findings, names)
-                rounds.append(_round(plain, guarded))
-        plain_ms, kernels_ms, guards_ms, transfers_ms, ratio = map(statistics.median, zip(*rounds, strict=True))
-        began = time.perf_counter()
-        if found := Examination(target, case, gpu.device, allocator, cache).findings():
+            names = _kernels(run)  # compiles, and makes the data
+            launches.findings()
+            rounds = [
+                _round(_device_times(run, names), _device_times(launches.findings, names)) for _ in range(_ROUNDS)
+            ]
+            whole = [(timed(run, device)[1], timed(launches.findings, device)[1]) for _ in range(_ROUNDS)]
+        found, case_ms = timed(examined(target).findings, device)
+        if found:
             raise UsageError(f"{spec}: {found[0].message}: what is wrong is not measured")
-        spent = (time.perf_counter() - began) * 1e3
+        plain_ms, kernels_ms, guards_ms, transfers_ms, ratio = _medians(rounds)
+        whole_ms, guarded_ms = _medians(whole)
         yield Measured(
-            spec.split("::")[1],
-            plain_ms,
-            kernels_ms,
-            guards_ms,
-            ratio,
-            transfers_ms,
-            spent,
-            plainly["launch_ms"],
-            None if below is None else below["launch_ms"],
-            plainly["first_ms"],
-        )
+            spec.split("::")[1], plain_ms, kernels_ms, guards_ms, ratio, transfers_ms, whole_ms, guarded_ms, case_ms,
+            alone, below,
+        )  # fmt: skip
 
 
 TABLE = Table(
@@ -108,12 +110,18 @@ TABLE = Table(
     "What guards cost",
     "Milliseconds of the device for one run of the target without guards, and for the two guarded runs of a case: its "
     "own kernels, and filling, comparing and copying on the device for the guards; `ratio` is theirs to two plain "
-    f"runs. What else the target asks of torch is in none of them. Medians of {_ROUNDS}, in turn. `memcheck` is how "
-    "many times as long launches take below compute-sanitizer, wall time, each waited for; `case` the whole case with "
-    "its oracle and `first launch` with its compilation, milliseconds of wall time.",
-    ("kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "case", "first launch"),
+    "runs. What else the target asks of torch is in none of them. `memcheck` is how many times as long the launches "
+    "of a plain run take below compute-sanitizer, wall time, each waited for. `whole` is a plain run from taking its "
+    "memory to the end of its last launch, with the upload of its inputs, milliseconds of wall time; and how many "
+    "times as long a guarded case takes, its two runs with all checks, and a plain run below memcheck. Those are "
+    f"without the oracle, `case` is with it. Medians of {_ROUNDS}, plain and guarded in turn. `first launch` is with "
+    "its compilation.",
+    (
+        "kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "whole", "guarded", "memcheck", "case",
+        "first launch",
+    ),
     _measure,
-)
+)  # fmt: skip
 
 
 def _round(plain: Mapping[str, float], guarded: Mapping[str, float]) -> tuple[float, float, float, float, float]:
@@ -126,8 +134,8 @@ def _round(plain: Mapping[str, float], guarded: Mapping[str, float]) -> tuple[fl
     return plain["kernels"], guarded["kernels"], guards, guarded["transfers"], ratio
 
 
-def _run_plain(launches: Target, case: Case, cache: dict[str, Any], device: torch.device) -> None:
-    launches.function(PlainMemory(case, cache, device), **case.arguments)
+def _medians(rounds: Sequence[Sequence[float]]) -> Iterator[float]:
+    return map(statistics.median, zip(*rounds, strict=True))
 
 
 def _kernels(work: Callable[[], object]) -> set[str]:
@@ -170,10 +178,10 @@ def _sort(name: str, names: set[str]) -> str | None:
     return next((sort for begin, sort in _COPIES.items() if name.startswith(begin)), None)
 
 
-def _launches(tool: Tool) -> list[dict[str, float]]:
+def _times(tool: Tool) -> list[Times]:
     """What `fp4guard.bench.gpu.plain` prints of each case, below a tool."""
     ended = run_below(tool, "fp4guard.bench.gpu.plain")
-    lines = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    lines = [Times(**json.loads(line)) for line in ended.stdout.splitlines() if line.startswith("{")]
     if len(lines) != len(CASES):
         raise UsageError(f"{tool.name} ended with status {ended.returncode}: {ended.stderr[-2000:]}")
     return lines
