@@ -43,8 +43,8 @@ class Measured:
     of torch is in none of them; the inputs' upload and the results' download are `transfers_ms`.
 
     Wall time of the whole: `whole_ms` a run without guards, `guarded_ms` a guarded case, its two runs and all checks;
-    both from taking memory on, of data that are drawn already, and without the oracle. `case_ms` is the case with its
-    oracle.
+    both from taking memory on, of data that the device has already, and without the oracle. `case_ms` is the case with
+    its oracle.
 
     In processes of their own, the same runs without guards: `alone`, and `memcheck` below compute-sanitizer (None where
     that is not installed).
@@ -112,10 +112,10 @@ TABLE = Table(
     "own kernels, and filling, comparing and copying on the device for the guards; `ratio` is theirs to two plain "
     "runs. What else the target asks of torch is in none of them. `memcheck` is how many times as long the launches "
     "of a plain run take below compute-sanitizer, wall time, each waited for. `whole` is a plain run from taking its "
-    "memory to the end of its last launch, with the upload of its inputs, milliseconds of wall time; and how many "
-    "times as long a guarded case takes, its two runs with all checks, and a plain run below memcheck. Those are "
-    f"without the oracle, `case` is with it. Medians of {_ROUNDS}, plain and guarded in turn. `first launch` is with "
-    "its compilation.",
+    "memory to the end of its last launch, with what the target does on the host, milliseconds of wall time; and how "
+    "many times as long a guarded case takes, its two runs with all checks, and a plain run below memcheck; the device "
+    "has the data of all of them already, and none asks the oracle. `case` is a guarded case that does. Medians of "
+    f"{_ROUNDS}, plain and guarded in turn. `first launch` is with its compilation.",
     (
         "kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "whole", "guarded", "memcheck", "case",
         "first launch",
