@@ -27,7 +27,7 @@ from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
 from ..errors import Fp4guardError, UsageError
-from ..memory import ALL_ONES, EXTREMES, ORDINARY, GuardAllocations, Poison, intercept, mixed
+from ..memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, GuardAllocations, Poison, intercept, mixed
 from ..sim import HangError, Incident, Simulator, host
 from ..sim.host import Emulation, patched
 from ..ttir import Arch, compiler
@@ -148,16 +148,16 @@ class _Examination:
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
         if first.error is not None:
-            return [*self._incidents(first), failure(first.error)]
+            return [*self._before(first), failure(first.error)]
         second = self._run(ORDINARY)
         if second.error is not None:
-            return [*self._incidents(second), failure(second.error)]
+            return [*self._before(second), failure(second.error)]
         unstable = differing(first, second)
         random = differing(second, self._run(second.poison)) if unstable else {}
         # What is another value every time says nothing about what it depends on.
         effects, blamed = self._effects(first, second, bool(unstable)) if not random else ({}, set())
         findings = [from_incident(i, effects.get(i.site)) for i in self._relevant(first, second, blamed)]
-        findings += self._races_backwards(first, second)
+        findings += self._backwards(first, second)
         findings += outputs.unwritten(first, second)
         findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
@@ -202,7 +202,7 @@ class _Examination:
         if not incidents:
             return {}, set()
         if not unstable and first.outcome() == second.outcome():
-            others = (*EXTREMES, *mixed(list(dict.fromkeys(i.site for i in incidents))))
+            others = (*_further(first, second), *mixed(list(dict.fromkeys(i.site for i in incidents))))
             if all(_same(second, self._run(poison)) for poison in others):
                 return {i.site: "no output changes with the bytes that were read" for i in incidents}, set()
         effects, blamed = {}, set()
@@ -216,15 +216,19 @@ class _Examination:
     def _effect(self, incident: Incident, first: Record, second: Record) -> str | None:
         # From ordinary poison: with all ones, the NaN of one site would hide another's.
         tried = [(second, "all ones"), (first, "ordinary numbers")]
-        for base, pattern in (*tried, *((second, extreme.pattern) for extreme in EXTREMES)):
-            varied = self._run(base.poison.at(incident.site, pattern))
-            if varied.error is not None:
-                return f"the target fails when they hold {pattern}: {_summary(varied.error)[0]}"
-            changed = differing(base, varied)
-            if changed:
-                return _describe_change(changed, varied, pattern)
-            if varied.outcome() != base.outcome():
-                return f"changes which addresses are accessed when they hold {pattern}"
+        tried += [(second, other.pattern) for other in _further(first, second)]
+        return next(filter(None, (self._change(incident, base, pattern) for base, pattern in tried)), None)
+
+    def _change(self, incident: Incident, base: Record, pattern: str, backwards: bool = False) -> str | None:
+        """What becomes another when the site has another poison than in a run; None when nothing does."""
+        varied = self._run(base.poison.at(incident.site, pattern), backwards)
+        if varied.error is not None:
+            return f"the target fails when they hold {pattern}: {_summary(varied.error)[0]}"
+        changed = differing(base, varied)
+        if changed:
+            return _describe_change(changed, varied, pattern)
+        if varied.outcome() != base.outcome():
+            return f"changes which addresses are accessed when they hold {pattern}"
         return None
 
     def _relevant(self, first: Record, second: Record, blamed: set[Any]) -> list[Incident]:
@@ -244,22 +248,40 @@ class _Examination:
         # An undefined value that became an address is the cause of the access that it led to.
         return sorted(merged.values(), key=lambda i: order.get(i.kind, len(order)))
 
-    def _incidents(self, record: Record) -> list[Finding]:
-        """Of a run that ended in an exception: what it did wrong before."""
-        return [from_incident(i, None) for i in record.trace.of_kind(*ADDRESS_KINDS, "assert-failed")]
+    def _before(self, failed: Record) -> list[Finding]:
+        """Of a run that ended in an exception: what it did wrong before, and what it read that led to it."""
+        certain = failed.trace.of_kind(*ADDRESS_KINDS, "assert-failed")
+        findings = [from_incident(incident, None) for incident in certain]
+        other = ORDINARY if failed.poison.pattern == ALL_ONES.pattern else ALL_ONES
+        for incident in failed.trace.of_kind(*_NEEDS_EFFECT)[:_SITES_TRIED]:
+            if self._run(failed.poison.at(incident.site, other.pattern)).error is None:
+                findings.append(from_incident(incident, f"the target fails when they hold {failed.poison.pattern}"))
+        return findings
 
-    def _races_backwards(self, first: Record, second: Record) -> list[Finding]:
-        """Where atomics order programs: races that show only when they take their turns the other way round."""
+    def _backwards(self, first: Record, second: Record) -> list[Finding]:
+        """Where atomics order programs: what shows only when they take their turns the other way round."""
         if not (first.trace.ordered or second.trace.ordered):
             return []
+        other = self._run(second.poison, backwards=True)
         known = {_sides(i) for record in (first, second) for i in record.trace.of_kind("race")}
-        races = self._run(second.poison, backwards=True).trace.of_kind("race")
-        return [from_incident(i, None) for i in races if _sides(i) not in known]
+        findings = [from_incident(i, None) for i in other.trace.of_kind("race") if _sides(i) not in known]
+        read = {i.site for i in suspicious(first, second)}
+        for incident in suspicious(other)[:_SITES_TRIED]:
+            if incident.site not in read and (
+                effect := self._change(incident, other, ALL_ONES.pattern, backwards=True)
+            ):
+                findings.append(from_incident(incident, effect))
+        return findings
 
 
 def _sides(race: Incident) -> frozenset[Any]:
     """The two operations that race, whichever comes first."""
     return frozenset((race.site, race.against[0] if race.against is not None else None))
+
+
+def _further(*records: Record) -> list[Poison]:
+    """Poisons to tell effects by, behind those of the two runs."""
+    return [*EXTREMES, *([SET_FLAG] if any(record.trace.retried for record in records) else [])]
 
 
 def _overflowed(*records: Record) -> bool:

@@ -4,7 +4,7 @@ from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
 from .memory import Memory
 from .placement import unwatched
-from .poison import ALL_ONES, EXTREMES, ORDINARY, Poison, mixed
+from .poison import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, Poison, mixed
 from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ORDINARY",
     "PLAIN",
     "ROWS",
+    "SET_FLAG",
     "STRIDED",
     "GuardAllocations",
     "Layout",

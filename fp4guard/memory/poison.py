@@ -66,11 +66,16 @@ def _extreme(largest: bool) -> Callable[[torch.dtype], np.ndarray[Any, Any]]:
     return period
 
 
+def _one(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    return torch.ones(1, dtype=torch.float32).to(dtype).view(torch.uint8).numpy()
+
+
 _PATTERNS = {
     "all ones": _all_ones,
     "ordinary numbers": _ordinary,
     "the largest number": _extreme(True),
     "the smallest number": _extreme(False),
+    "the number 1": _one,
 }
 
 #: Poison is copied from a block of about this many bytes that holds whole periods.
@@ -113,6 +118,8 @@ ALL_ONES = Poison("all ones")
 ORDINARY = Poison("ordinary numbers")
 #: A maximum swallows NaN, -1 and small numbers, and a minimum the like: only an extreme comes through.
 EXTREMES = (Poison("the largest number"), Poison("the smallest number"))
+#: What a flag holds that another program has set: whoever waits for it waits no longer.
+SET_FLAG = Poison("the number 1")
 
 
 def mixed(sites: Sequence[Any]) -> Iterator[Poison]:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..checks.record import ADDRESS_KINDS
 from ..errors import Fp4guardError
-from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, Memory, Poison, Region, mixed
-from ..sim import HangError, Incident, Simulator, Trace
+from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, SET_FLAG, Memory, Poison, Region, mixed
+from ..sim import HangError, Incident, Simulator, Site, Trace
 from ..sim.arguments import expanded
 from ..ttir import Arch, Compiled
 
@@ -119,7 +119,9 @@ class _Repeats:
                         undefined.append((incident, changed))
             found = [(i, effects.get(id(i))) for i in certain]
             if self._first.ordered:
-                found += [(i, None) for i in self._races_backwards()]
+                races, more = self._backwards({i.site for i in suspicious})
+                found += [(i, None) for i in races]
+                undefined += more
         finally:
             self._restore()
         return Outcome([*decisive, *found], undefined, written)
@@ -127,7 +129,7 @@ class _Repeats:
     def _told_apart(self, incidents: list[Incident]) -> Iterable[tuple[Incident, Bytes, bool]]:
         """Incidents with an effect: the bytes that change, and whether what is accessed does."""
         poison = self._memory.poison
-        patterns = (ORDINARY, *EXTREMES)
+        patterns = (ORDINARY, *EXTREMES, *([SET_FLAG] if self._first.retried else []))
         together = (*patterns, *mixed(list(dict.fromkeys(i.site for i in incidents))))
         whole = next((effect for one in together if (effect := self._effect(one)) is not None), None)
         if whole is None:
@@ -146,6 +148,15 @@ class _Repeats:
 
     def _effect(self, poison: Poison) -> tuple[Bytes, bool] | None:
         """What changes when the launch runs with a poison; None when nothing does."""
+        trace = self._again(poison)
+        if trace is None:
+            return {}, True
+        addresses = _addresses(trace) != _addresses(self._first)
+        changed = _changed(self._after)
+        return (changed, addresses) if changed or addresses else None
+
+    def _again(self, poison: Poison) -> Trace | None:
+        """Run the launch with a poison; None when it does not end."""
         usual = self._memory.poison
         self._memory.restore(self._before)
         self._simulator.trace = trace = Trace()
@@ -153,32 +164,39 @@ class _Repeats:
         try:
             self._run()
         except HangError:
-            return {}, True
+            return None
         finally:
             self._memory.poison = usual
-        addresses = _addresses(trace) != _addresses(self._first)
-        changed: Bytes = {}
-        for region, storage, *_ in self._after:
-            differs = region.contents()[0] != storage
-            if differs.any():
-                changed[region] = differs
-        return (changed, addresses) if changed or addresses else None
+        return trace
 
-    def _races_backwards(self) -> list[Incident]:
-        """Races that show only when programs take their turns the other way round."""
-        known = {frozenset((i.site, i.against and i.against[0])) for i in self._first.of_kind("race")}
-        self._memory.restore(self._before)
-        self._simulator.trace = trace = Trace()
+    def _backwards(self, known: set[Site]) -> tuple[list[Incident], list[tuple[Incident, Bytes]]]:
+        """What shows only when programs take their turns the other way round: races, and what sites that are not known
+        as suspicious leave undefined.
+        """
+        races = {frozenset((i.site, i.against and i.against[0])) for i in self._first.of_kind("race")}
+        poison = self._memory.poison
         with self._simulator.backwards():
-            try:
-                self._run()
-            except HangError:
-                return []
-        return [i for i in trace.of_kind("race") if frozenset((i.site, i.against and i.against[0])) not in known]
+            trace = self._again(poison)
+            if trace is None:
+                return [], []
+            found = [i for i in trace.of_kind("race") if frozenset((i.site, i.against and i.against[0])) not in races]
+            undefined = []
+            read = [i for i in trace.of_kind("uninitialized-read") if i.site not in known][:_SITES_TRIED]
+            after = self._memory.snapshot([region for region, *_ in self._before]) if read else []
+            for incident in read:
+                if self._again(poison.at(incident.site, ORDINARY.pattern)) is not None and (differs := _changed(after)):
+                    undefined.append((incident, differs))
+        return found, undefined
 
     def _restore(self) -> None:
         self._memory.restore(self._after)
         self._simulator.trace, self._simulator.launches = self._first, self._launches
+
+
+def _changed(after: list[Any]) -> Bytes:
+    """Bytes of the memory that are not as in a snapshot."""
+    differing = {region: region.contents()[0] != storage for region, storage, *_ in after}
+    return {region: differs for region, differs in differing.items() if differs.any()}
 
 
 def _addresses(trace: Trace) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ from ..ttir import Arch, Compiled, Type, compile_launch, promises
 from .arguments import expanded, held_argument, tensor_of
 from .callers import launching_line
 from .compiled import CompiledKernel
+from .elements import Array
 from .hooks import Hooks
 from .lower import Program, lower
 from .machine import Machine
@@ -38,7 +39,7 @@ class Simulator:
     """Executes launches against one memory; what they do wrong gathers in `trace`.
 
     Programs take their turns in the order of their numbers, or the other way round: which of them an atomic serves
-    first is for the hardware to choose, and a race may be seen in one order alone.
+    first is for the hardware to choose, and a race may be seen in one order alone (see `_turns`).
     """
 
     def __init__(self, memory: Memory, arch: Arch, backwards: bool = False) -> None:
@@ -102,23 +103,38 @@ class Simulator:
         self.launches += 1
         count = grid[0] * grid[1] * grid[2]
         arguments = expanded(program.arguments, compiled, bound)
+        *others, last = self._turns(program, count)
+        for turns in others:
+            memory, trace = self.memory.snapshot(), self.trace.snapshot()
+            try:
+                self._run(program, arguments, grid, turns)
+                return
+            except HangError:
+                self.memory.restore(memory)
+                self.trace.retry(trace)
+        self._run(program, arguments, grid, last)
+
+    def _turns(self, program: Program, count: int) -> list[list[Array]]:
+        """Programs that take every step together, one such group after the other. Where programs wait, there are others
+        for when these end in a hang: at a lock they cannot advance together, and one after the other they may.
+        """
         batch = max(1, BATCH_ELEMENTS // program.largest_value)
-        if not program.waits or count == 1:
-            self._run(program, arguments, grid, batch)
-            return
-        # Programs that wait for one another, at a lock, cannot advance together; one after the other they may.
-        memory, trace = self.memory.snapshot(), self.trace.snapshot()
-        try:
-            self._run(program, arguments, grid, batch)
-        except HangError:
-            self.memory.restore(memory)
-            self.trace.restore(trace)
-            self._run(program, arguments, grid, 1)
+        everyone = np.arange(count)[:: self._step]
+        together = _groups(everyone, batch)
+        if not program.waits or count <= 1:
+            return [together]
+        alone = _groups(everyone, 1)
+        if self._step > 0:
+            return [together, alone]
+        # Whoever waits for all others must not get through before the last of them has come.
+        apart = [*_groups(everyone[:-1], batch), everyone[-1:]]
+        return [apart, together, alone, alone[::-1]]
 
     def _run(
-        self, program: Program, arguments: list[tuple[int, Type, str, Any]], grid: tuple[int, int, int], batch: int
-    ) -> None:
-        """Run the programs of a grid, `batch` of them together."""
+        self, program: Program, arguments: list[tuple[int, Type, str, Any]], grid: tuple[int, int, int],
+        turns: list[Array],
+    ) -> None:  # fmt: skip
+        """Run the programs of a grid in these turns."""
         count = grid[0] * grid[1] * grid[2]
         machine = Machine(self.memory, self.trace, grid, program.slot_count)
         for slot, value in program.constants:
@@ -128,14 +144,11 @@ class Simulator:
         if count > 1:
             machine.races = Races(Ordering(count) if program.acquires else None)
             machine.watched = self._written(program, arguments)
-        # A last batch of one program would do alone what the programs of others do alike, which looks like a race.
-        while batch < count and count % batch == 1 < batch:
-            batch += 1
         filled = list(machine.slots)
         with np.errstate(all="ignore"):
-            for start in range(0, count, batch):
+            for programs in turns:
                 machine.slots[:] = filled
-                machine.programs = np.arange(start, min(start + batch, count))[:: self._step]
+                machine.programs = programs
                 program.run(machine)
         ordering = None if machine.races is None else machine.races.ordering
         self.trace.ordered |= ordering is not None and ordering.used
@@ -146,6 +159,13 @@ class Simulator:
             return None
         given = [(name, value) for slot, _, name, value in arguments if slot in program.written]
         return frozenset(self.memory.region_of(tensor_of(name, value), name).name for name, value in given)
+
+
+def _groups(programs: Array, size: int) -> list[Array]:
+    # A last group of one program would do alone what the programs of others do alike, which looks like a race.
+    while size < len(programs) and len(programs) % size == 1 < size:
+        size += 1
+    return [programs[start : start + size] for start in range(0, len(programs), size)]
 
 
 def _grid(grid: Any) -> tuple[int, int, int]:

@@ -68,14 +68,14 @@ class Incident:
 
 
 class Trace:
-    """The incidents and the coverage of one run of a case, over all its launches; `ordered` says whether atomics order
-    some of its programs.
+    """The incidents and the coverage of one run of a case, over all its launches. `ordered` says whether atomics order
+    some of its programs, `retried` whether some had to take their turns in another way, for they waited.
     """
 
     def __init__(self) -> None:
         self.incidents: dict[tuple[str, Site, str, Site | None], Incident] = {}
         self.coverage: dict[Site, SiteCoverage] = {}
-        self.ordered = False
+        self.ordered = self.retried = False
 
     def add(
         self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any,
@@ -98,9 +98,13 @@ class Trace:
         """The incidents so far, to go back to."""
         return {key: replace(seen, program_ids=set(seen.program_ids)) for key, seen in self.incidents.items()}
 
-    def restore(self, snapshot: dict[Any, Incident]) -> None:
-        """Forget what came after a snapshot."""
-        self.incidents = snapshot
+    def retry(self, snapshot: dict[Any, Incident]) -> None:
+        """Forget what came after a snapshot: a launch begins again. But what programs read where nothing was written,
+        on their way to what they wait for, they may read on another device.
+        """
+        read = {key: seen for key, seen in self.incidents.items() if seen.kind == "uninitialized-read"}
+        self.incidents = read | snapshot
+        self.retried = True
 
     def of_kind(self, *kinds: str) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.kind in kinds]

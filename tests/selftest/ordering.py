@@ -105,6 +105,29 @@ def signal_relaxed(x, data, flag, out, BLOCK: tl.constexpr):
         tl.store(out + i, value)
 
 
+def passing_on(mem, cleared):
+    """Each program waits for the one before it and adds to its sum; its flags are cleared before, or not."""
+    x, out = mem.integers("x", (PARTS,), -9, 9), mem.output("out", (PARTS,), torch.int32)
+    flags = mem.scratch("flags", (PARTS,), torch.int32)
+    if cleared:
+        flags.zero_()
+    pass_on[(PARTS,)](x, flags, out)
+    mem.expect(out, x.cumsum(0, dtype=torch.int32))
+
+
+@triton.jit
+def pass_on(x, flags, out):
+    me = tl.program_id(0)
+    total = tl.load(x + me)
+    if me > 0:
+        before = 0
+        while before != 1:
+            before = tl.atomic_add(flags + me - 1, 0, sem="acquire")  # wrong: flags that nobody has cleared
+        total += tl.load(out + me - 1)
+    tl.store(out + me, total)
+    tl.atomic_xchg(flags + me, 1, sem="release")
+
+
 # Locks
 
 
@@ -248,12 +271,62 @@ def rotate_behind_one_barrier(first, parts, barrier, out, PARTS: tl.constexpr):
     tl.store(parts + me, me)  # wrong: one barrier before what is read, none behind it
 
 
+def gathering(mem, variant):
+    """Each program leaves a part, and reads those of all behind the barrier."""
+    kernel, cleared = variant
+    parts, barrier = mem.scratch("parts", (PARTS,), torch.int32), mem.scratch("barrier", (1,), torch.int32)
+    out = mem.output("out", (PARTS,), torch.int32)
+    if cleared:
+        barrier.zero_()
+    kernel[(PARTS,)](parts, barrier, out, PARTS=PARTS)
+    mem.expect(out, torch.full((PARTS,), 7 * PARTS))
+
+
+@triton.jit
+def gather(parts, barrier, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(parts + me, 7)
+    tl.atomic_add(barrier, 1)  # wrong: counter that nobody has cleared
+    while tl.atomic_add(barrier, 0, sem="acquire") < PARTS:
+        pass
+    tl.store(out + me, tl.sum(tl.load(parts + tl.arange(0, PARTS))))
+
+
+@triton.jit
+def gather_too_early(parts, barrier, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(parts + me, 7)
+    tl.atomic_add(barrier, 1)
+    while tl.atomic_add(barrier, 0, sem="acquire") < PARTS - 1:
+        pass
+    found = tl.load(parts + tl.arange(0, PARTS))  # wrong: barrier that does not wait for the last
+    tl.store(out + me, tl.sum(found))
+
+
 PAIRS = [
     ("last program in place of last arrival", reducing, reduce_by_number, reduce_by_ticket, "race", "parts"),
     ("ticket that orders nothing", reducing, reduce_by_relaxed_ticket, reduce_by_ticket, "race", "parts"),
     ("ticket drawn before the part is stored", reducing, reduce_by_early_ticket, reduce_by_ticket, "race", "parts"),
     ("flag raised before the data are written", signalling, signal_too_early, signal, "race", "data"),
     ("flag that orders nothing", signalling, signal_relaxed, signal, "race", "data"),
+    ("flags that nobody has cleared", passing_on, False, True, "uninitialized-read", "flags"),
+    (
+        "barrier that does not wait for the last",
+        gathering,
+        (gather_too_early, True),
+        (gather, True),
+        "uninitialized-read",
+        "parts",
+    ),
+    (
+        "counter that nobody has cleared",
+        gathering,
+        (gather, False),
+        (gather, True),
+        "uninitialized-read",
+        "barrier",
+        "hang",
+    ),
     ("others may still read", counting, reads_behind_its_ticket, last_of_group_overwrites, "race", "row"),
     (
         "one barrier before what is read, none behind it",

@@ -85,6 +85,28 @@ def spinning(x, out, n, BLOCK: tl.constexpr):
         pass
 
 
+@triton.jit
+def gather_all(parts, arrived, out, LAST: tl.constexpr, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(parts + me, 7)
+    tl.atomic_add(arrived, 1)
+    while tl.atomic_add(arrived, 0) < LAST:
+        pass
+    tl.store(out + me, tl.sum(tl.load(parts + tl.arange(0, PARTS))))
+
+
+@triton.jit
+def pass_on(flags, out):
+    me = tl.program_id(0)
+    before = 0
+    if me > 0:
+        while tl.atomic_add(flags + me - 1, 0) != 1:
+            pass
+        before = tl.load(out + me - 1)
+    tl.store(out + me, before + me)
+    tl.atomic_xchg(flags + me, 1)
+
+
 def grid(n):
     return (triton.cdiv(n, BLOCK),)
 
@@ -109,7 +131,27 @@ def launching(kernel, n=100, read=True, programs=None):
     return code
 
 
+def gathering(last):
+    def code():
+        parts, out = torch.empty((2, 4), dtype=torch.int32, device="cuda")
+        gather_all[(4,)](parts, torch.zeros(1, dtype=torch.int32, device="cuda"), out, LAST=last, PARTS=4)
+        return out.tolist()
+
+    return code
+
+
+def passing_on(make):
+    def code():
+        out = torch.empty(4, dtype=torch.int32, device="cuda")
+        pass_on[(4,)](make(4, dtype=torch.int32, device="cuda"), out)
+        return out.tolist()
+
+    return code
+
+
 RIGHT = {
+    "a barrier": gathering(4),
+    "one waits for the other": passing_on(torch.zeros),
     "copy": launching(copy),
     "one tile": launching(copy_over, 64),
     "sum": launching(sum_defined, 50, read=False),
@@ -159,6 +201,9 @@ def gathered():
     gather_undefined[(1,)](x, torch.zeros(50, dtype=torch.int32, device="cuda"), out, 50, BLOCK=BLOCK)
 
 
+#: Findings where the host reads what the kernel left, and not where it is launched.
+_NEED_EFFECT = ("undefined-lane", "uninitialized-read")
+
 WRONG = {
     "oob-write": (launching(copy_over), "copy_over"),
     "oob-read": (launching(copy_beyond), "copy_beyond"),
@@ -169,6 +214,8 @@ WRONG = {
     "race": (launching(both_write, read=False), "both_write"),
     "assert-failed": (launching(asserting, read=False), "asserting"),
     "hang": (waiting, "spinning"),
+    "uninitialized-read behind a barrier for all but one": (gathering(3), "gather_all"),
+    "uninitialized-read of flags": (passing_on(torch.empty), "pass_on"),
 }
 
 
@@ -179,10 +226,10 @@ def test_wrong_code_is_found(name):
     (finding,) = found.findings
     assert finding.kind == name.split(" ")[0]
     first = globals()[kernel].fn.__code__.co_firstlineno
-    assert finding.file == __file__ and first < finding.line < first + 6
+    assert finding.file == __file__ and first < finding.line < first + 8
     rows = dict(finding.rows)
     assert rows["kernel"]
-    assert __file__.rsplit("/", 1)[1] in rows["read" if finding.kind == "undefined-lane" else "launch"]
+    assert __file__.rsplit("/", 1)[1] in rows["read" if finding.kind in _NEED_EFFECT else "launch"]
 
 
 @triton.jit

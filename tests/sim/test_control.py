@@ -425,3 +425,38 @@ def test_what_all_do_alike_is_no_race_of_the_last_batch(new_run, monkeypatch, pr
     run = new_run()
     run.launch(twice_kernel, (programs,), ints(run, 8), BLOCK=8)
     assert not run.incidents()
+
+
+@triton.jit
+def arriving_kernel(arrived, parts, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(parts + me, 1)
+    tl.atomic_add(arrived, 1)
+    while tl.atomic_add(arrived, 0) < PARTS - 1:
+        pass
+    tl.store(out + me, tl.sum(tl.load(parts + tl.arange(0, PARTS))))
+
+
+def test_the_other_way_round_one_program_comes_when_the_others_are_done(new_run):
+    run = new_run()
+    arrived, parts, out = run.place(np.zeros(1, np.int32)), run.empty((8,), torch.int32, name="parts"), ints(run, 8)
+    run.launch(arriving_kernel, (8,), arrived, parts, out, PARTS=8)
+    assert out.tolist() == [8] * 8
+    assert not run.incidents("uninitialized-read", "race")
+
+    run = new_run()
+    arrived, parts, out = run.place(np.zeros(1, np.int32)), run.empty((8,), torch.int32, name="parts"), ints(run, 8)
+    with run.simulator.backwards():
+        run.launch(arriving_kernel, (8,), arrived, parts, out, PARTS=8)
+    assert out[0] == 8
+    assert 8 not in out[1:]
+    assert ("uninitialized-read", "parts") in run.incidents()
+
+
+def test_what_is_read_on_the_way_to_a_hang_is_kept_and_nothing_else(new_run):
+    run = new_run()
+    lock, out = run.empty((1,), torch.int32, name="lock"), run.place(np.zeros(1, np.int32), name="out")
+    with pytest.raises(HangError):
+        run.launch(counting_kernel, (4,), lock, out)
+    assert set(run.incidents()) == {("uninitialized-read", "lock")}
+    assert run.simulator.trace.retried
