@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -229,7 +230,20 @@ def run_campaign(
         searches.append(searcher.search)
         try:
             searcher.run()
-        except Exception as error:
+        except BaseException as error:
             interrupts.check()
-            searcher.search.error = error  # the other targets are none the worse
+            searcher.search.error = _told(target, error)  # the other targets are none the worse
         yield searcher.search
+
+
+def _told(target: Target, error: BaseException) -> Exception:
+    """The error that ended a search; what ends the campaign is raised again."""
+    outcomes = sys.modules.get("_pytest.outcomes")  # or nothing of it can have been raised
+    if outcomes is not None and isinstance(error, outcomes.OutcomeException):
+        how = f"{type(error).__name__.lower()}: {error}"
+        return UsageError(
+            f"{spec_of(target)}: {how}; to leave out a case, call hypothesis.assume() in place of pytest's"
+        )
+    if not isinstance(error, Exception):
+        raise error
+    return error

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import sysconfig
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import triton
 from hypothesis.errors import HypothesisDeprecationWarning, UnsatisfiedAssumption
 from threadpoolctl import ThreadpoolController
-from triton.compiler import CompilationError
 
-from .. import included
 from ..checks import KINDS, Finding, Record, error_class, outputs
 from ..checks.answered import Answered, answers_of
 from ..checks.coverage import Coverage
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
-from ..errors import Fp4guardError, UsageError
-from ..memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, GuardAllocations, Poison, intercept, mixed
-from ..sim import HangError, Incident, Simulator, host
+from ..errors import UsageError
+from ..memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, GuardAllocations, Poison, mixed
+from ..sim import Incident, Simulator
 from ..sim.host import Emulation, patched
-from ..ttir import Arch, compiler
+from ..ttir import Arch
+from .blame import ends_the_case, failure, is_ours, placed, summary
 from .case import Case
 from .memory import CaseMemory
 from .setting import SIMULATED, Setting
@@ -39,8 +33,8 @@ from .target import Target
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
 _SITES_TRIED = 64
 
-#: Lines of an exception's message that are told, below its first.
-_MESSAGE_LINES = 12
+#: Kinds that are findings whatever comes of them.
+_CERTAIN = (*ADDRESS_KINDS, "assert-failed")
 
 #: Kinds that matter only when what they left undefined reaches an output, an address or a branch.
 _NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
@@ -148,10 +142,10 @@ class _Examination:
     def _findings(self) -> list[Finding]:
         first = self._run(ALL_ONES)
         if first.error is not None:
-            return [*self._before(first), failure(first.error)]
+            return self._ended(first, first.error)
         second = self._run(ORDINARY)
         if second.error is not None:
-            return [*self._before(second), failure(second.error)]
+            return self._ended(second, second.error)
         unstable = differing(first, second)
         random = differing(second, self._run(second.poison)) if unstable else {}
         # What is another value every time says nothing about what it depends on.
@@ -181,11 +175,14 @@ class _Examination:
                 guarding = GuardAllocations(memory, self._host.again)
                 with self._host.active(), guarding, simulator.intercepting():
                     self._target.function(memory, **self._case.arguments)
-            except (Fp4guardError, UnsatisfiedAssumption):
+            except UnsatisfiedAssumption:
                 raise
-            except (Exception, SystemExit) as raised:
-                if is_ours(raised) and not isinstance(raised, HangError):
+            except BaseException as raised:
+                if not ends_the_case(raised):
                     raise
+                # What a kernel did before comes first: it would be hidden until the use of fp4guard is mended.
+                if is_ours(raised) and not simulator.trace.of_kind(*_CERTAIN):
+                    raise placed(raised, self._case) from raised
                 error = raised
         self._coverage.add(simulator.trace.coverage)
         tensors = {**memory.outputs, **{name: tensor for name, (tensor, _) in memory.expectations.items()}}
@@ -223,7 +220,7 @@ class _Examination:
         """What becomes another when the site has another poison than in a run; None when nothing does."""
         varied = self._run(base.poison.at(incident.site, pattern), backwards)
         if varied.error is not None:
-            return f"the target fails when they hold {pattern}: {_summary(varied.error)[0]}"
+            return f"the target fails when they hold {pattern}: {summary(varied.error)[0]}"
         changed = differing(base, varied)
         if changed:
             return _describe_change(changed, varied, pattern)
@@ -248,15 +245,16 @@ class _Examination:
         # An undefined value that became an address is the cause of the access that it led to.
         return sorted(merged.values(), key=lambda i: order.get(i.kind, len(order)))
 
-    def _before(self, failed: Record) -> list[Finding]:
-        """Of a run that ended in an exception: what it did wrong before, and what it read that led to it."""
-        certain = failed.trace.of_kind(*ADDRESS_KINDS, "assert-failed")
-        findings = [from_incident(incident, None) for incident in certain]
+    def _ended(self, failed: Record, error: BaseException) -> list[Finding]:
+        """Of a run that ended in an exception: what it did wrong before, what it read that led there, and the end."""
+        findings = [from_incident(incident, None) for incident in failed.trace.of_kind(*_CERTAIN)]
+        if is_ours(error):
+            return findings
         other = ORDINARY if failed.poison.pattern == ALL_ONES.pattern else ALL_ONES
         for incident in failed.trace.of_kind(*_NEEDS_EFFECT)[:_SITES_TRIED]:
             if self._run(failed.poison.at(incident.site, other.pattern)).error is None:
                 findings.append(from_incident(incident, f"the target fails when they hold {failed.poison.pattern}"))
-        return findings
+        return [*findings, failure(error)]
 
     def _backwards(self, first: Record, second: Record) -> list[Finding]:
         """Where atomics order programs: what shows only when they take their turns the other way round."""
@@ -310,56 +308,3 @@ def _describe_change(changed: dict[str, Any], varied: Record, pattern: str) -> s
         parts.append(f"{int(mask.sum())} of {mask.size} elements of `{name}`{nan}")
     held = "0xFF" if pattern == "all ones" else pattern
     return f"changes {', '.join(parts)} when the bytes read are {held}"
-
-
-def failure(error: BaseException) -> Finding:
-    """The target raised an exception of its own, on arguments that its strategies allow, or a kernel did not end."""
-    if isinstance(error, HangError):
-        place, programs = error.location, tuple(error.programs)
-        evidence = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
-        return Finding("hang", error.why, None, place.file, place.line, place.column, programs, rows=evidence)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not is_library(f.filename)]
-    frame = own[-1] if own else frames[-1]
-    rows = [("raised", f"{frame.filename}:{frame.lineno}   {frame.line or ''}".rstrip())]
-    headline, *more = _summary(error)
-    if more:
-        rows.append(("message", "\n".join(more[:_MESSAGE_LINES])))
-    return Finding("crash", headline, file=frame.filename, line=frame.lineno, rows=tuple(rows))
-
-
-def is_ours(error: BaseException) -> bool:
-    """Whether fp4guard raised it, at fault or for a wrong use of it, and not the code under test."""
-    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-    while files and files[-1].is_relative_to(_NUMPY):
-        files.pop()
-    # What the code under test asks of torch and of Triton goes through these, and may fail there.
-    if _INTERCEPTION in files or files[-1:] == [_COMPILER] or any(file.is_relative_to(_HOST) for file in files):
-        return False
-    return bool(files) and files[-1].is_relative_to(_PACKAGE) and is_library(str(files[-1]))
-
-
-def _summary(error: BaseException) -> list[str]:
-    """The type and what it says, in lines, the first of which tells most."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    # Triton's own come last, below the source that they are about.
-    if isinstance(error, CompilationError) and lines:
-        lines = [*lines[-1:], *lines[:-1]]
-    name = type(error).__name__
-    return [f"{name}: {lines[0]}", *lines[1:]] if lines else [name]
-
-
-def is_library(file: str) -> bool:
-    """Whether a file is Python's, numpy's, torch's, Triton's or fp4guard's own, and so not to blame for a finding."""
-    path = Path(file)
-    # A clone of the project may be called fp4guard too, and the included kernels may lie in the package: those are not.
-    if included.ROOT is not None and path.is_relative_to(included.ROOT):
-        return False
-    if path.is_relative_to(_STANDARD) and "site-packages" not in path.relative_to(_STANDARD).parts:
-        return True
-    return any(path.is_relative_to(root) for root in _LIBRARIES)
-
-
-_STANDARD = Path(sysconfig.get_path("stdlib"))
-_PACKAGE, _NUMPY, *_ = _LIBRARIES = tuple(Path(m.__file__ or "").parent for m in (included, np, torch, triton))
-_INTERCEPTION, _COMPILER, _HOST = Path(intercept.__file__), Path(compiler.__file__), Path(host.__file__).parent

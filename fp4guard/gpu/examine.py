@@ -16,9 +16,10 @@ from ..checks import KINDS, Finding, Record, outputs
 from ..checks.answered import Answered, answers_of
 from ..checks.coverage import Coverage
 from ..checks.record import check_tensor, differing
-from ..errors import Fp4guardError, UsageError
+from ..errors import UsageError
+from ..fuzzing.blame import ends_the_case, failure, is_ours, placed
 from ..fuzzing.case import Case
-from ..fuzzing.examine import Report, failure, is_ours, one_thread, seeded, written_by_none
+from ..fuzzing.examine import Report, one_thread, seeded, written_by_none
 from ..fuzzing.target import Target
 from ..memory import ALL_ONES, ORDINARY, GuardAllocations, Memory, Poison
 from ..sim import Trace
@@ -122,12 +123,14 @@ class Examination:
             try:
                 with GuardAllocations(memory), GuardedArguments(memory).active():
                     self._target.function(memory, **self._case.arguments)
-            except (Fp4guardError, UnsatisfiedAssumption, torch.OutOfMemoryError):
+            except (UnsatisfiedAssumption, torch.OutOfMemoryError):
                 raise
-            except (Exception, SystemExit) as raised:
+            except BaseException as raised:
+                if not ends_the_case(raised):
+                    raise
                 self._wait()
                 if is_ours(raised):
-                    raise
+                    raise placed(raised, self._case) from raised
                 return Run(memory, raised)
         return Run(memory, None)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checks import Finding
 from ..errors import UsageError
-from ..fuzzing.examine import is_library
+from ..fuzzing.blame import is_library
 
 #: Lines of a worker's output that a finding tells.
 _LINES = 12

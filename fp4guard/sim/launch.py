@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from triton.runtime.jit import JITFunction
 
-from ..errors import UnsupportedError, UsageError
+from ..errors import UnsupportedError
 from ..memory import Memory
 from ..ttir import Arch, Compiled, Type, compile_launch, promises
 from .arguments import expanded, held_argument, tensor_of
@@ -83,7 +83,9 @@ class Simulator:
             if program is None:
                 program = _lowered[compiled] = lower(compiled)
             if grid is not None:
-                self._execute(program, compiled, bound, _grid(grid[0](bound) if callable(grid[0]) else grid[0]))
+                self._execute(
+                    program, compiled, bound, _grid(grid[0](bound) if callable(grid[0]) else grid[0], self.arch)
+                )
         except UnsupportedError as error:
             if error.location is not None:
                 raise
@@ -168,12 +170,20 @@ def _groups(programs: Array, size: int) -> list[Array]:
     return [programs[start : start + size] for start in range(0, len(programs), size)]
 
 
-def _grid(grid: Any) -> tuple[int, int, int]:
-    """Three sizes; UsageError when one is no integer of 0 or more."""
+class GridError(TypeError):
+    """A grid that Triton does not take, or the driver of the GPU."""
+
+
+def _grid(grid: Any, arch: Arch) -> tuple[int, int, int]:
+    """Three sizes. GridError when one is no integer of 0 or more, or above what CUDA launches (CUDA C++ Programming
+    Guide, table of technical specifications per compute capability).
+    """
     sizes = tuple(grid) if isinstance(grid, (tuple, list)) else ()
     if not 1 <= len(sizes) <= 3 or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in sizes):
-        raise UsageError(f"grid={grid!r}: allowed is a tuple of 1 to 3 integers of 0 or more")
+        raise GridError(f"grid={grid!r}: allowed is a tuple of 1 to 3 integers of 0 or more")
     x, y, z = (*map(int, sizes), 1, 1)[:3]
+    if x * y * z and arch.name.startswith("sm_") and (x >= 2**31 or max(y, z) >= 2**16):
+        raise GridError(f"grid={grid!r}: CUDA launches up to 2147483647 x 65535 x 65535 programs")
     return x, y, z
 
 

@@ -149,13 +149,48 @@ def test_launches_run_where_they_did_after_an_exception():
     assert torch.empty(2).shape == (2,)
 
 
-def test_wrong_use_of_the_oracle_is_no_finding():
-    @fg.fuzz()
-    def target(mem):
-        oracle.gemm(torch.ones(2, 3), torch.ones(2, 4))
+def misused(before=None):
+    def target(mem, n):
+        x = mem.output("x", (n,), torch.float32)
+        x.zero_()
+        if before is not None:
+            before[(1,)](x, n)
+        oracle.gemm(torch.ones(2, n), torch.ones(2, 4))  # misused
 
-    with pytest.raises(ValueError, match="b: k = 4; a has k = 3"):
-        fg.examine(target)
+    return fg.fuzz(n=dims(max=64))(target)
+
+
+def test_wrong_use_of_the_oracle_is_no_finding(line_of):
+    with pytest.raises(fg.UsageError, match="b: k = 4; a has k = 3") as caught:
+        fg.examine(misused(), n=3)
+    _, place, case = str(caught.value).splitlines()
+    assert place.startswith(f"  at {__file__}:{line_of('# misused')} ")
+    assert case == "  case: n=3 regime=exact layout=0 seed=0"
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_what_a_kernel_did_before_a_wrong_use_hides_behind_no_error():
+    (finding,) = fg.examine(misused(before=writes_beyond), n=3).findings
+    assert finding.kind == "oob-write"
+
+
+@pytest.mark.parametrize("grid", [(1.0,), (1, 1, 1, 1), (-1,), (1, 2**16), (2**31,)])
+def test_grid_that_no_gpu_launches_is_a_crash(only_finding, line_of, grid):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        takes_roots[grid](mem.input("x", torch.ones(n)), n)  # gridded
+
+    finding = only_finding(target, n=3)
+    assert (finding.kind, finding.line) == ("crash", line_of("# gridded"))
+    assert str(grid) in finding.headline
+
+
+def test_what_pytest_fails_is_a_crash(only_finding):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        pytest.fail("too small")
+
+    assert only_finding(target, n=3).headline == "Failed: too small"
 
 
 def test_failure_of_the_harness_is_no_finding(monkeypatch):
@@ -191,3 +226,12 @@ def test_launch_with_too_few_arguments_is_a_crash(only_finding):
     finding = only_finding(target, n=3)
     assert finding.headline.startswith("TypeError: ")
     assert finding.file == __file__
+
+
+def test_argument_that_no_kernel_takes_is_a_crash_where_it_is_launched(only_finding, line_of):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        writes_beyond[(1,)]({"n": n}, n)  # takes no dict
+
+    finding = only_finding(target, n=3)
+    assert (finding.file, finding.line) == (__file__, line_of("# takes no dict"))

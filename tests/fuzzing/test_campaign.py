@@ -241,6 +241,17 @@ def test_error_of_one_target_leaves_the_others():
     assert (third.cases, third.error) == (20, None)
 
 
+def test_a_target_that_skips_is_told_and_the_others_are_searched():
+    @fg.fuzz(m=dims())
+    def skips(mem, m):
+        pytest.skip("not today")
+
+    one, other = campaign([skips, clean], None, 2)
+    assert (one.cases, other.cases) == (0, 2)
+    assert isinstance(one.error, fg.UsageError)
+    assert "skips: skipped: not today" in str(one.error)
+
+
 def test_failing_cases_are_kept_and_tried_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     profile = replace(FIRST, keep=True)

@@ -13,6 +13,7 @@ from triton.runtime.jit import JITFunction
 
 from fp4guard import UnsupportedError, UsageError
 from fp4guard.memory import GuardAllocations
+from fp4guard.sim import GridError
 from fp4guard.sim.ops import RULES
 
 
@@ -61,8 +62,15 @@ def test_a_grid_of_no_programs_does_nothing(run, tensors, grid):
 
 @pytest.mark.parametrize("grid", [(), (1, 1, 1, 1), (-1,), (1.0,), ("1",), None, 2, lambda meta: 2])
 def test_a_grid_that_triton_would_not_take_is_refused(run, tensors, grid):
-    with pytest.raises(UsageError, match=r"grid=.*allowed is a tuple of 1 to 3 integers"):
+    with pytest.raises(GridError, match=r"grid=.*allowed is a tuple of 1 to 3 integers"):
         run.launch(add_kernel, grid, *tensors, 7)
+
+
+@pytest.mark.parametrize("grid", [(1, 2**16), (1, 1, 2**16), (2**31,)])
+def test_a_grid_that_cuda_does_not_launch_is_refused(run, tensors, grid):
+    with pytest.raises(GridError, match="CUDA launches up to 2147483647 x 65535 x 65535"):
+        run.launch(add_kernel, grid, *tensors, 7)
+    run.launch(add_kernel, (0, *grid[1:]), *tensors, 7)  # starts nothing, however large the others are
 
 
 def test_wrong_arguments_are_the_callers_error(run, tensors):
