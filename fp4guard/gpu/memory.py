@@ -77,6 +77,10 @@ class DeviceMemory(CaseMemory):
             region.keep = tensor  # the addresses must not be given to another tensor while the region is known
         return region
 
+    def lend(self, region: Region) -> torch.Tensor:
+        """The tensor of a region, which is checked at the end of the run though the tensor may be gone."""
+        return region.tensor
+
     def remember(self, region: Region) -> None:
         """The device has what an input was given."""
 

@@ -84,9 +84,12 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 # An array that is a region's own (`region.tensor`) is lifted too, and stays where it is.
                 there = self._memory.find(result.data_ptr()) is not None or not self._memory.has_room()
                 result = result if there else self._moved(result)
-            if given and _gives_new(func):
+            if _gives_new(func):
                 for tensor in _tensors((result,)):
-                    put(tensor, tensor.device.type == "cpu")
+                    if given:
+                        put(tensor, tensor.device.type == "cpu")
+                    if _movable(tensor) and self._memory.find(tensor.data_ptr()) is None:
+                        self._memory.unguarded.note(tensor)
         return result
 
     def about_to_run(self, func: Any, args: Any, kwargs: Any) -> None:

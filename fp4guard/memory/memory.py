@@ -13,7 +13,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from ..errors import UnsupportedError, UsageError
 from .layouts import CONTIGUOUS, Layout
 from .poison import Poison
-from .region import ADDRESSABLE, Bytes, Region, Role, foreign, guarded, guarded_strided
+from .region import ADDRESSABLE, Bytes, Region, Role, foreign, foreign_bytes, guarded, guarded_strided
+from .unguarded import Unguarded
 
 #: A pointer of the simulator has 14 bits for the number of its region.
 MOST_REGIONS = (1 << 14) - 1
@@ -47,6 +48,7 @@ class Memory:
         self._last_number = 0
         self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
         self._left_out = 0
+        self.unguarded = Unguarded()
         self._starts: list[int] = []
         self._by_start: list[Region] = []
         self._names: dict[str, int] = {}
@@ -114,10 +116,11 @@ class Memory:
         return self._numbered.get(number)
 
     def lend(self, region: Region) -> torch.Tensor:
-        """The tensor of a region, for code that is not ours: a forgetful memory keeps the region while it lives."""
+        """The tensor of a region, for code that is not ours. When that is gone, no address is the region's any more,
+        and a forgetful memory does not keep it.
+        """
         tensor = region.tensor
-        if self._forgetful:
-            region.owner = _weakly(tensor.untyped_storage())
+        region.owner = _weakly(tensor.untyped_storage())
         return tensor
 
     def forget(self, *regions: Region) -> None:
@@ -165,8 +168,10 @@ class Memory:
         if at < 0:
             return None
         region = self._by_start[at]
-        if region.expired:  # what lies there now is another tensor's
-            self.forget(region)
+        if region.expired:
+            if not self._forgetful:
+                return None
+            self.forget(region)  # what lies there now may be another tensor's
             return self.find(address)
         return region if address < region.address + len(region.storage) else None
 
@@ -204,10 +209,21 @@ class Memory:
                 device = tensor.device
             if device.type != "cpu":
                 raise UsageError(f"{name}.device={str(device)!r}: the simulator takes tensors on 'cpu' only")
-            region = self.add(foreign(name, tensor))
-            if self._forgetful:
-                region.keep, region.owner = None, _weakly(storage)
+            region = self._take_in(foreign(name, tensor), storage)
         return region
+
+    def pointed_to(self, address: int) -> Region | None:
+        """As `find`, for an address that a kernel was given without its tensor, which nobody may guard."""
+        region = self.find(address)
+        if region is None and (storage := self.unguarded.holding(address)) is not None:
+            region = self._take_in(foreign_bytes("a tensor of torch's own", storage), storage)
+        return region
+
+    def _take_in(self, region: Region, storage: torch.UntypedStorage) -> Region:
+        """Add a region that is nobody's but torch's."""
+        if self._forgetful:
+            region.keep, region.owner = None, _weakly(storage)
+        return self.add(region)
 
     def note_host_write(self, tensor: torch.Tensor) -> None:
         """Mark a tensor's elements as initialised: code on the host wrote them."""

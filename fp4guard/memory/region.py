@@ -243,11 +243,20 @@ def foreign(name: str, tensor: torch.Tensor) -> Region:
     shape: tuple[int, ...] = (storage.nbytes() // tensor.dtype.itemsize,)
     if tensor.is_contiguous() and tensor.numel() == shape[0]:
         shape = tuple(tensor.shape)  # messages then show it as its owner knows it
+    return _foreign(name, storage, tensor.dtype, shape)
+
+
+def foreign_bytes(name: str, storage: torch.UntypedStorage) -> Region:
+    """As `foreign`, of a storage whose tensors nobody has shown."""
+    return _foreign(name, storage, torch.uint8, (storage.nbytes(),))
+
+
+def _foreign(name: str, storage: torch.UntypedStorage, dtype: torch.dtype, shape: tuple[int, ...]) -> Region:
     # Through the address: torch operations would be seen by GuardAllocations, and some dtypes have no view as bytes.
     array = np.zeros(0, np.uint8)
     if storage.nbytes():
         array = np.ctypeslib.as_array((ctypes.c_uint8 * storage.nbytes()).from_address(storage.data_ptr()))
-    region = Region(name, Role.FOREIGN, array, tensor.dtype, shape, CONTIGUOUS.strides(shape), 0)
-    region.keep = tensor  # the addresses must not be given to another tensor while the region is known
+    region = Region(name, Role.FOREIGN, array, dtype, shape, CONTIGUOUS.strides(shape), 0)
+    region.keep = storage  # the addresses must not be given to another tensor while the region is known
     region.seal()
     return region

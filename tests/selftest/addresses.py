@@ -179,6 +179,24 @@ def add_parts_of_one_size(table, sizes, out, count, BLOCK: tl.constexpr):
     tl.store(out + i, total)
 
 
+def adding_copies(mem, kept):
+    """Copies of tensors, given by their addresses: of those that are kept, and of those that are gone by then."""
+    copies = [mem.tensor("part", (16,), torch.float32) + 0 for _ in range(3)]
+    table = torch.tensor([(copy if kept else copy.clone()).data_ptr() for copy in copies])
+    out = mem.output("out", (16,), torch.float32)
+    add_copies[(1,)](table, out, len(copies), BLOCK=16)
+    mem.expect(out, sum(copy.double() for copy in copies).float())
+
+
+@triton.jit
+def add_copies(table, out, count, BLOCK: tl.constexpr):
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in range(count):
+        pointer = tl.load(table + part).to(tl.pointer_type(tl.float32))
+        total += tl.load(pointer + tl.arange(0, BLOCK))  # wrong: tensor that is gone
+    tl.store(out + tl.arange(0, BLOCK), total)
+
+
 # Views
 
 
@@ -221,5 +239,6 @@ PAIRS = [
     ("rows beyond 32 bits", summing_rows, sum_rows_narrow, sum_rows, "int-overflow", "x"),
     ("product beyond 16 bits", packing, pack_in_16_bits, pack, "int-overflow", "out", "unwritten-output"),
     ("tensor in a table of pointers", adding, add_parts_of_one_size, add_parts, "oob-read", "part#2", "wrong-value"),
+    ("tensor that is gone", adding_copies, False, True, "oob-read", None),
     ("second view of a base", halving, both_halves_beyond, both_halves, "oob-write", "out"),
 ]

@@ -149,7 +149,27 @@ def passing_on(make):
     return code
 
 
+@triton.jit
+def add_from_table(table, out, count, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for part in range(count):
+        pointer = tl.load(table + part).to(tl.pointer_type(tl.float32))
+        total += tl.load(pointer + i, mask=i < n, other=0)
+    tl.store(out + i, total, mask=i < n)
+
+
+def by_their_addresses():
+    """Of tensors that torch has computed, and of parts of them."""
+    x, out = data(50)
+    parts = [x * 2, (x + 1)[:], torch.stack([x, x])[1]]
+    table = torch.tensor([part.data_ptr() for part in parts], device="cuda")
+    add_from_table[(1,)](table, out, len(parts), 50, BLOCK=BLOCK)
+    assert out.tolist() == (4 * x + 1).tolist()
+
+
 RIGHT = {
+    "a table of addresses": by_their_addresses,
     "a barrier": gathering(4),
     "one waits for the other": passing_on(torch.zeros),
     "copy": launching(copy),

@@ -35,7 +35,7 @@ def _int_to_ptr(op: Operation) -> Callable[..., Any]:
 
 
 def _translated(m: Machine, address: int) -> int:
-    region = m.memory.find(address)
+    region = m.memory.pointed_to(address)
     if region is None:
         return address
     return base_address(region.number) + address - region.address
