@@ -23,6 +23,17 @@ def _per_register(width: int, packed: int) -> int:
     return min(max(4 // width, 1), packed)
 
 
+def _bytes(types: list[Type], packed: int) -> list[int]:
+    """Those of each register."""
+    sizes = []
+    for width in (element_of(type_).width for type_ in types):
+        each = _per_register(width, packed)
+        if packed % each:
+            raise UnsupportedError(f"inline assembly on {packed} elements at a time, {each} to a register")
+        sizes += [width * each] * (packed // each)
+    return sizes
+
+
 def _registers(x: Array, type_: Type, packed: int) -> list[Array]:
     """An operand [programs, *shape] as registers, each [programs, invocations]."""
     element = element_of(type_)
@@ -60,6 +71,9 @@ def _assembly(op: Operation) -> Callable[..., Array]:
     size = int(np.prod(targets[0].shape))
     if size % packed:
         raise UnsupportedError(f"inline assembly on {size} elements, {packed} at a time", op.location)
+    for place, (needed, held) in enumerate(zip(_bytes([*targets, *sources], packed), snippet.widths)):
+        if needed > held:
+            raise UnsupportedError(f"inline assembly with {8 * needed} bits in ${place}, a register of {8 * held}")
 
     # Once on zeros: what is not supported is refused before anything runs.
     blank = [np.zeros((1, 1), np.uint64 if element_of(t).width == 8 else np.uint32) for t in sources]

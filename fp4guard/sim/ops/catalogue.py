@@ -23,6 +23,7 @@ from . import (
     memory,
     pointers,
     ptx,
+    ptx_cvt,
     shape,
     shared,
     tdm,
@@ -110,8 +111,8 @@ def supported_ops() -> list[Supported]:
         kinds.update(dict.fromkeys(names, what))
     rows = [Supported(name, what, _NOTES.get(name, "")) for name, what in sorted(kinds.items())]
     rows += [Supported(name, "libdevice, OCML") for name in sorted(libdevice.NAMES)]
-    mnemonics = {*ptx.INSTRUCTIONS, "cvt", "fma", "mad.lo", "mov", "selp", "setp"}
+    mnemonics = {*ptx.INSTRUCTIONS, "cvt", "setp"}
     rows += [Supported(name, "PTX") for name in sorted(mnemonics)]
-    rows += [Supported(f"cvt to {target} from {source}", "PTX") for target, source in ptx.CONVERSIONS]
+    rows += [Supported(f"cvt to {target} from {source}", "PTX") for target, source in ptx_cvt.CONVERSIONS]
     rows += [Supported(name, "element type") for name in ELEMENTS]
     return rows
