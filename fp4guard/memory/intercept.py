@@ -88,8 +88,8 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for tensor in _tensors((result,)):
                     if given:
                         put(tensor, tensor.device.type == "cpu")
-                    if _movable(tensor) and self._memory.find(tensor.data_ptr()) is None:
-                        self._memory.unguarded.note(tensor)
+                    if _movable(tensor):
+                        self._memory.made.note(tensor)
         return result
 
     def about_to_run(self, func: Any, args: Any, kwargs: Any) -> None:

@@ -12,9 +12,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..errors import UnsupportedError, UsageError
 from .layouts import CONTIGUOUS, Layout
+from .made import Made
 from .poison import Poison
 from .region import ADDRESSABLE, Bytes, Region, Role, foreign, foreign_bytes, guarded, guarded_strided
-from .unguarded import Unguarded
 
 #: A pointer of the simulator has 14 bits for the number of its region.
 MOST_REGIONS = (1 << 14) - 1
@@ -48,7 +48,7 @@ class Memory:
         self._last_number = 0
         self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
         self._left_out = 0
-        self.unguarded = Unguarded()
+        self.made = Made()
         self._starts: list[int] = []
         self._by_start: list[Region] = []
         self._names: dict[str, int] = {}
@@ -164,16 +164,14 @@ class Memory:
 
     def find(self, address: int) -> Region | None:
         """The region whose storage, red zones included, holds a machine address."""
-        at = bisect_right(self._starts, address) - 1
-        if at < 0:
-            return None
-        region = self._by_start[at]
-        if region.expired:
+        while (at := bisect_right(self._starts, address) - 1) >= 0:
+            region = self._by_start[at]
+            if not region.expired:
+                return region if address < region.address + len(region.storage) else None
             if not self._forgetful:
                 return None
             self.forget(region)  # what lies there now may be another tensor's
-            return self.find(address)
-        return region if address < region.address + len(region.storage) else None
+        return None
 
     def snapshot(self, regions: Iterable[Region] | None = None) -> list[tuple[Region, Bytes, Bytes, bool]]:
         """What every region holds, or each of some, to go back to."""
@@ -215,7 +213,7 @@ class Memory:
     def pointed_to(self, address: int) -> Region | None:
         """As `find`, for an address that a kernel was given without its tensor, which nobody may guard."""
         region = self.find(address)
-        if region is None and (storage := self.unguarded.holding(address)) is not None:
+        if region is None and (storage := self.made.holding(address)) is not None:
             region = self._take_in(foreign_bytes("a tensor of torch's own", storage), storage)
         return region
 

@@ -1,4 +1,4 @@
-"""What torch made and fp4guard does not guard: a kernel may be given no more of it than an address."""
+"""What torch made, guarded or not: a kernel may be given no more of it than an address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 _FEW = 1 << 10
 
 
-class Unguarded:
+class Made:
     """Storages by where they begin, as long as torch keeps them."""
 
     def __init__(self) -> None:

@@ -3,11 +3,11 @@
 import torch
 
 from fp4guard.memory import ALL_ONES, GuardAllocations, Memory, Role
-from fp4guard.memory.unguarded import Unguarded
+from fp4guard.memory.made import Made
 
 
 def test_an_address_anywhere_in_a_storage_is_known_while_it_lives():
-    known = Unguarded()
+    known = Made()
     x = torch.zeros(10, dtype=torch.int16)
     known.note(x[4:])
     start = x.data_ptr()
@@ -20,7 +20,7 @@ def test_an_address_anywhere_in_a_storage_is_known_while_it_lives():
 
 
 def test_what_is_gone_does_not_pile_up():
-    known, kept = Unguarded(), []
+    known, kept = Made(), []
     for n in range(10_000):
         kept.append(torch.zeros(1 + n % 3))
         known.note(kept[-1])
