@@ -21,7 +21,8 @@ inequality (3.5). It covers rounded products too (K of them and K - 1 sums, no t
 roundings).
 
 **What a correct kernel may do** beyond that, and what therefore costs certainty, is a matter of the range of float32
-on the way, and of its own module: `reach`.
+on the way, and of its own module: `reach`. Flushing takes terms away, so what it adds to the bound differs with the
+side: a sum of positive terms may lose any of them, and is no larger for it.
 
 What this module does not model is a kernel that rounds its *operands*: float32 through TF32, say. Such a
 kernel agrees on operands that the narrower type holds, as those of the "exact" regime's small integers.
@@ -66,6 +67,8 @@ K + K/g errors of up to 2^-23 of the largest; g is 4 or more."""
 FP8_HOPPER = Accumulator(14, 1.25 * 2.0**-13)
 """The FP8 tensor cores of Ada and Hopper, which keep about 14 bits, and truncate."""
 
+SLACK = 1 + 2.0**-40
+"""A bound is computed in float64, too: of at most 2^20 terms or so."""
 MAX_SUM = 2.0**127
 """Partial sums from here on may be Inf in float32; the factor of two to its limit covers their rounding."""
 
@@ -74,8 +77,10 @@ MAX_SUM = 2.0**127
 class Certificate:
     """What is known of the sums: float64 and bool of (rows of a, rows of b), possibly broadcast."""
 
-    bound: Float64
-    """How far a correct accumulator may be from the reference; 0 where certified."""
+    below: Float64
+    """How far a correct accumulator may be below the reference; 0 where certified."""
+    above: Float64
+    """How far it may be above."""
     unconstrained: Bools
     """Where float32 may overflow on the way: nothing is known."""
 
@@ -84,14 +89,15 @@ def certify(a: Operand, b: Operand, value: Float64, accumulator: Accumulator = F
     """The certificate of `value` = a.values @ b.values.T, computed in float64. ValueError as `gamma`."""
     if _certified_at_once(a, b, accumulator.bits):
         nothing = np.broadcast_to(0.0, value.shape)
-        return Certificate(nothing, np.broadcast_to(np.False_, value.shape))
+        return Certificate(nothing, nothing, np.broadcast_to(np.False_, value.shape))
     magnitude = np.abs(a.values) @ np.abs(b.values).T
     lowest = lowest_products(a, b)
     lost = reach.lost(a, b, lowest)
     overflow = (magnitude >= MAX_SUM) | reach.overflows(a, b)
-    exact = exact_sums(magnitude, lowest, accumulator.bits) & (lost == 0) & ~overflow
-    bound = _bound(a.values.shape[1], magnitude, lowest, lost, accumulator)
-    return Certificate(np.where(exact, 0.0, bound), overflow)
+    exact = exact_sums(magnitude, lowest, accumulator.bits) & (lost.below == 0) & (lost.above == 0) & ~overflow
+    rounding = summation_bound(a.values.shape[1], magnitude, lowest, accumulator)
+    below, above = (np.where(exact, 0.0, (rounding + side) * SLACK) for side in lost)
+    return Certificate(below, above, overflow)
 
 
 def exact_sums(magnitude: Float64, lowest: NDArray[np.int16], accumulator_bits: int = 24) -> Bools:
@@ -133,8 +139,3 @@ def _certified_at_once(a: Operand, b: Operand, bits: int) -> bool:
         and largest_sum < MAX_SUM
         and reach.holds_at_once(a, lowest_a, b, lowest_b)
     )
-
-
-def _bound(k: int, magnitude: Float64, lowest: NDArray[np.int16], lost: Float64, accumulator: Accumulator) -> Float64:
-    # The bound, too, was computed in float64: of at most 2^20 terms or so.
-    return (summation_bound(k, magnitude, lowest, accumulator) + lost) * (1 + 2.0**-40)

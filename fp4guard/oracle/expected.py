@@ -159,20 +159,21 @@ def within(values: object, bound: object) -> Expected:
     given = np.asarray(bound, np.float64) if np.isscalar(bound) else to_float64(bound, "bound")
     if given.shape not in ((), exact.shape):
         raise ValueError(f"bound: shape {given.shape}; allowed are a number and {exact.shape}, the shape of values")
-    return enclosed(exact.value, np.broadcast_to(given, exact.shape), exact.nan, exact.unconstrained)
+    bounds = np.broadcast_to(given, exact.shape)
+    return enclosed(exact.value, bounds, bounds, exact.nan, exact.unconstrained)
 
 
-def enclosed(value: Float64, bound: Float64, nan: Bools, unconstrained: Bools) -> Expected:
-    """The enclosure [value - bound, value + bound], a bare value where `bound` is 0.
+def enclosed(value: Float64, below: Float64, above: Float64, nan: Bools, unconstrained: Bools) -> Expected:
+    """The enclosure [value - below, value + above], a bare value where both are 0.
 
     ValueError where a bound is negative or NaN.
     """
-    if not (bound >= 0).all():
+    if not ((below >= 0) & (above >= 0)).all():
         raise ValueError("bound: a negative number or NaN; allowed are numbers from 0 on")
-    moved = (bound > 0) & np.isfinite(value)
+    moved = ((below > 0) | (above > 0)) & np.isfinite(value)
     if not moved.any():
         return Expected(value, value, value, nan, unconstrained)
     # The two sums were rounded; one step outward makes up for it.
-    low = np.where(moved, np.nextafter(value - bound, -np.inf), value)
-    high = np.where(moved, np.nextafter(value + bound, np.inf), value)
+    low = np.where(moved, np.nextafter(value - below, -np.inf), value)
+    high = np.where(moved, np.nextafter(value + above, np.inf), value)
     return Expected(value, low, high, nan, unconstrained)

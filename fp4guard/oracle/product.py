@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fp4guard.oracle.certificate import MAX_SUM, Accumulator, certify, lowest_products, summation_bound
+from fp4guard.oracle.certificate import MAX_SUM, SLACK, Accumulator, certify, lowest_products, summation_bound
 from fp4guard.oracle.expected import Expected, enclosed
 from fp4guard.oracle.operand import Bools, Float64, Operand, from_dense
 from fp4guard.oracle.reach import MIN_NORMAL, fragile, lost, may_lose_scales
@@ -22,13 +22,12 @@ def product(a: Operand, b: Operand, accumulator: Accumulator) -> Expected:
     value = a.values @ b.values.T
     certificate = certify(a, b, value, accumulator)
     nan = a.nan_rows[:, None] | b.nan_rows[None, :]
-    bound, unconstrained = certificate.bound, certificate.unconstrained
+    unconstrained = certificate.unconstrained
     if a.infinities is not None or b.infinities is not None:
         value, invalid = _with_infinities(a, b, value)
-        bound = np.where(np.isinf(value), 0.0, bound)
         nan |= invalid
         unconstrained = unconstrained | _infinity_meets_fragile(a, b)
-    return enclosed(value, bound, nan, unconstrained)
+    return enclosed(value, certificate.below, certificate.above, nan, unconstrained)
 
 
 def enclosure(a: Expected, b: Operand, accumulator: Accumulator) -> Expected:
@@ -53,12 +52,16 @@ def enclosure(a: Expected, b: Operand, accumulator: Accumulator) -> Expected:
         k = b.values.shape[1]
         magnitude = np.abs(left.values) @ np.abs(b.values).T + spread
         lowest = lowest_products(left, b)
-        rounding = summation_bound(k, magnitude, lowest, accumulator) + lost(left, b, lowest)
+        # Of a value in the interval, flushing takes away what it takes of the centre's product, and some of the spread.
+        sides = lost(left, b, lowest)
+        rounding = summation_bound(k, magnitude, lowest, accumulator)
         # The other ends' bits are not known, so any of 2 K operations may be flushed, those before a scale of b too.
         scale = 1.0 if b.scale is None else 2.0 ** max(int(b.scale.max(initial=0)), 0)
-        bound = (spread + rounding) * (1 + 2.0**-40) + 2 * k * MIN_NORMAL * scale
         moved = np.logical_or.reduce(apart, axis=1)[:, None]
-        certain = enclosed(result.value, np.where(moved, bound, 0.0), result.nan, result.unconstrained)
+        below, above = (
+            np.where(moved, (spread + rounding + side) * SLACK + 2 * k * MIN_NORMAL * scale, 0.0) for side in sides
+        )
+        certain = enclosed(result.value, below, above, result.nan, result.unconstrained)
         low, high = (
             np.where(moved, ours, theirs) for ours, theirs in ((certain.low, result.low), (certain.high, result.high))
         )

@@ -11,11 +11,23 @@ With e the elements, s the scales and x = s e the values, a kernel may hold, of 
 s_a s_b; sums of e_a x_b and of x_a e_b; and sums of x_a x_b. (Sums of e_a e_b are small integers, in their own unit.)
 Sums of multiples of a power of two that is no subnormal number are 0 or normal, rounded or not. So it is the lowest set
 bits that say whether anything can be flushed.
+
+**Flushing has a direction.** Whatever is flushed, an operand, a scale or a sum of some of the terms, the result is the
+sum of the terms that are left. So, the roundings of those aside (`certificate`), a flushed sum is the exact one less
+some of its terms: at most the positive ones below it, and at most the negative ones above it. Of these,
+
+- terms with an element or a scale that is subnormal by itself may all be lost, any of them;
+- the other operations lose less than 2^-126 each, in their own unit, and no more than all the terms.
+
+**Not flushed, a subnormal result may be rounded**, either way, by less than 2^-149 an operation: where lowest set bits
+are below that, the same operations are counted again in this unit.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +36,10 @@ from fp4guard.oracle.operand import GROUP, NO_BIT, Bools, Float64, Operand
 
 MIN_NORMAL = 2.0**-126
 _MIN_EXPONENT = -126
+_LEAST_EXPONENT = -149
+"""Of the least subnormal number; float32 holds all of its multiples up to the normal numbers."""
+_LEAST_EXPONENT_BF16 = -133
+"""The same of bfloat16, in which block-scaled values may be held: but for this they fit into it."""
 _MAX_VALUE = 2.0**127
 
 
@@ -40,17 +56,26 @@ def holds_at_once(a: Operand, lowest_a: int, b: Operand, lowest_b: int) -> bool:
     )
 
 
-def lost(a: Operand, b: Operand, lowest: NDArray[np.int16]) -> Float64:
-    """float64 (rows of a, rows of b): how much of each output flushing may lose; 0 where it can lose nothing.
+class Lost(NamedTuple):
+    """How far what happens to subnormals may take each output, float64 (rows of a, rows of b): 0 where nothing can."""
 
-    `lowest` is `certificate.lowest_products`.
-    """
-    k = a.values.shape[1]
-    loss = np.where(lowest < _MIN_EXPONENT, 2 * k * MIN_NORMAL, 0.0)
-    for one, other, turned in ((a, b, False), (b, a, True)):
-        part = _lost_operands(one, other) + _lost_halfway(one, other)
-        loss += part.T if turned else part
-    return loss + _lost_scales(a, b)
+    below: Float64
+    """Below the exact sum: by positive terms that are lost."""
+    above: Float64
+    """Above it: by negative ones."""
+
+
+def lost(a: Operand, b: Operand, lowest: NDArray[np.int16]) -> Lost:
+    """What flushed, or rounded, subnormals may cost; `lowest` is `certificate.lowest_products`."""
+    below, above = _lost_operands(a, b)
+    # Of groups with a scale that may be flushed every term is counted by now: sums within them lose no more.
+    kept_a, kept_b = _without_small_scales(a), _without_small_scales(b)
+    flushed = _operations(kept_a, kept_b, lowest, _MIN_EXPONENT) + _lost_scales(kept_a, kept_b)
+    if flushed.any():
+        positive, negative = _by_sign(a.values, b.values)
+        below, above = np.minimum(below + flushed, positive), np.minimum(above + flushed, negative)
+    rounded = _operations(a, b, lowest, _LEAST_EXPONENT) + _rounded_operands(a, b) + _rounded_operands(b, a).T
+    return Lost(below + rounded, above + rounded)
 
 
 def overflows(a: Operand, b: Operand) -> Bools:
@@ -99,37 +124,79 @@ def over_groups(extreme: np.ufunc, a: NDArray[np.int16], b: NDArray[np.int16]) -
     return result
 
 
-def _lost_operands(one: Operand, other: Operand) -> Float64:
-    """Elements flushed by themselves: the sum of their products' magnitudes."""
-    small = fragile(one)
-    if not small.any():
-        return np.zeros((len(one.values), len(other.values)))
-    products: Float64 = np.where(small, np.abs(one.values), 0.0) @ np.abs(other.values).T
-    return products
+def _by_sign(a: Float64, b: Float64) -> tuple[Float64, Float64]:
+    """The sums of the positive products of a @ b.T and of the negative ones, both as magnitudes."""
+    up_a, down_a, up_b, down_b = np.fmax(a, 0.0), np.fmax(-a, 0.0), np.fmax(b, 0.0).T, np.fmax(-b, 0.0).T
+    return up_a @ up_b + down_a @ down_b, up_a @ down_b + down_a @ up_b
 
 
-def _lost_halfway(one: Operand, other: Operand) -> Float64:
-    """Sums of x_one e_other, flushed before the other's scale is applied: 2 operations a column, each less than
-    2^-126 of the sum, times that scale.
-    """
+def _lost_operands(a: Operand, b: Operand) -> tuple[Float64, Float64]:
+    """Elements flushed by themselves: the sums of their positive and of their negative products."""
+    positive, negative = (np.zeros((len(a.values), len(b.values))) for _ in range(2))
+    small_a, small_b = fragile(a), fragile(b)
+    for small, one, other in (
+        (small_a, np.where(small_a, a.values, 0.0), b.values),
+        (small_b, a.values, np.where(small_b, b.values, 0.0)),
+    ):
+        if small.any():
+            up, down = _by_sign(one, other)
+            positive, negative = positive + up, negative + down
+    return positive, negative
+
+
+def _rounded_operands(one: Operand, other: Operand) -> Float64:
+    """Block-scaled values that are rounded to the subnormal numbers of bfloat16, by half a step of these."""
+    nothing = np.zeros((len(one.values), len(other.values)))
+    if one.element is None or one.low.min(initial=NO_BIT) >= _LEAST_EXPONENT_BF16:
+        return nothing
+    values = np.abs(one.values)
+    low = np.repeat(one.low < _LEAST_EXPONENT_BF16, one.group, axis=1)[:, : values.shape[1]]
+    small = low & (values < MIN_NORMAL) & (values != 0)
+    result: Float64 = small.astype(np.float64) @ np.abs(other.values).T * 2.0 ** (_LEAST_EXPONENT_BF16 - 1)
+    return result
+
+
+def _without_small_scales(operand: Operand) -> Operand:
+    """The operand without the bits of the groups whose scale may be flushed."""
+    if operand.scale is None or operand.scale.min(initial=0) >= _MIN_EXPONENT:
+        return operand
+    return replace(operand, low=np.where(operand.scale < _MIN_EXPONENT, np.int16(NO_BIT), operand.low))
+
+
+def _operations(a: Operand, b: Operand, lowest: NDArray[np.int16], exponent: int) -> Float64:
+    """What 2^exponent comes to, lost in each operation that may give what is no multiple of it: 2 a column."""
+    whole = np.where(lowest < exponent, 2 * a.values.shape[1] * 2.0**exponent, 0.0)
+    result: Float64 = whole + _halfway(a, b, exponent) + _halfway(b, a, exponent).T
+    return result
+
+
+def _halfway(one: Operand, other: Operand, exponent: int) -> Float64:
+    """The same of sums of x_one e_other, before the other's scale is applied, which multiplies what is lost."""
     nothing = np.zeros((len(one.values), len(other.values)))
     if other.scale is None:
         return nothing
-    small = one.low + _lowest_bit(other) < _MIN_EXPONENT
+    small = one.low + _lowest_bit(other) < exponent
     if not small.any():
         return nothing
     scale = np.where(other.low == NO_BIT, 0.0, np.ldexp(1.0, other.scale.astype(np.int32)))
-    result: Float64 = small.astype(np.float64) @ scale.T * (2 * one.group * MIN_NORMAL)
+    result: Float64 = small.astype(np.float64) @ scale.T * (2 * one.group * 2.0**exponent)
     return result
 
 
 def _lost_scales(a: Operand, b: Operand) -> Float64:
-    """A product of two scales that is flushed loses its group: less than 2^-126 of the sum of e_a e_b."""
+    """A product of two scales that is flushed loses its group: less than 2^-126 of the sum of e_a e_b.
+
+    One that is not flushed is exact, or a power of two below 2^-149, which becomes 0 too.
+    """
+    nothing = np.zeros((len(a.values), len(b.values)))
     if a.element is None or b.element is None or a.scale is None or b.scale is None:
-        return np.zeros((len(a.values), len(b.values)))
+        return nothing
     left = np.where(a.low == NO_BIT, np.int16(NO_BIT), a.scale)
     right = np.where(b.low == NO_BIT, np.int16(NO_BIT), b.scale)
-    small = over_groups(np.minimum, left, right) < _least_product(a, b)
+    least = _least_product(a, b)
+    if int(left.min(initial=NO_BIT)) + int(right.min(initial=NO_BIT)) >= least:
+        return nothing
+    small = over_groups(np.minimum, left, right) < least
     return np.where(small, a.values.shape[1] * a.element.max * b.element.max * MIN_NORMAL, 0.0)
 
 

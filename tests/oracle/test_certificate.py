@@ -85,7 +85,7 @@ def test_any_summation_tree_is_within_the_bound(seed):
         terms.append(one + two)
     left, right = from_dense(a, "a"), from_dense(b, "b")
     value = left.values @ right.values.T
-    bound = float(certify(left, right, value, FP32).bound[0, 0])
+    bound = float(certify(left, right, value, FP32).above[0, 0])
     exact = math.fsum(x * y for x, y in zip(left.values[0].tolist(), right.values[0].tolist(), strict=True))
     assert abs(float(terms[0]) - exact) <= bound
     magnitude = float((np.abs(left.values) @ np.abs(right.values).T)[0, 0])

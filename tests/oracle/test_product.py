@@ -25,6 +25,20 @@ def operand(kind, regime, rows, k, rng):
     return BlockScaled(kind, matrix.elements, matrix.scales)  # of NVFP4, without the tensor's scale
 
 
+def near(kind, byte, signed, rows, rng):
+    """An operand (rows, 96) whose scales are about 2^(byte - 127), down to byte 0."""
+    spread = rng.integers(-12, 13, (rows, 6))
+    if isinstance(kind, str):
+        exponents = np.clip(byte - 127 + np.repeat(spread, 16, axis=1), -149, 100)
+        values = F32(rng.integers(-8 if signed else 1, 9, (rows, 96)) * 2.0**exponents)
+        return values if kind == "float32" else (values.view(np.uint32) & 0xFFFF0000).view(F32)
+    codes = rng.integers(0, kind.element.codes if signed else kind.element.codes // 2, (rows, 96), dtype=np.uint8)
+    codes = np.where(np.isfinite(element_values(kind.element))[codes], codes, 1).astype(np.uint8)
+    if kind is NVFP4:
+        return BlockScaled(kind, codes, rng.integers(1, 120, (rows, 6), dtype=np.uint8))
+    return BlockScaled(kind, codes, np.clip(byte + spread[:, :3], 0, 254).astype(np.uint8))
+
+
 def flush(x):
     return np.where(np.abs(x) < F32(2.0**-126), F32(0) * x, x)
 
@@ -75,6 +89,20 @@ def scales_last(together):
 def test_every_correct_kernel_passes_for_every_pair_of_formats(kernel, subnormal, seed, regime, left, right):
     rng = np.random.default_rng(seed)
     a, b = operand(left, regime, 5, 96, rng), operand(right, regime, 4, 96, rng)
+    with np.errstate(all="ignore"):
+        output = kernel(a, b, subnormal, rng)
+    assert compare(output.view(np.uint32), "float32", gemm(a, b)) is None
+
+
+@pytest.mark.parametrize("kernel", [scales_first, scales_last(True), scales_last(False)])
+@given(seeds, formats, formats, st.integers(-40, 60), st.booleans())
+def test_so_does_one_that_flushes_now_and_then_near_the_end_of_the_range(kernel, seed, left, right, apart, signed):
+    rng = np.random.default_rng(seed)
+
+    def subnormal(x):
+        return np.where(rng.random(x.shape) < 0.5, flush(x), x)
+
+    a, b = near(left, 64 + apart, signed, 5, rng), near(right, 64 - apart, signed, 4, rng)
     with np.errstate(all="ignore"):
         output = kernel(a, b, subnormal, rng)
     assert compare(output.view(np.uint32), "float32", gemm(a, b)) is None

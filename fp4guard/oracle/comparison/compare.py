@@ -112,11 +112,17 @@ def _element(
         low = high = Bound(np.nan, output_type(dtype_name).format.nan or 0, width)
     else:
         low, high = (Bound(float(end.value[index]), int(end.bits[index]), width) for end in interval)
+    actual = float(from_bits(np.asarray(bits[index]), dtype_name))
+    exact, least, most = (float(values[index]) for values in (expected.value, expected.low, expected.high))
+    certain = least == most
+    # Of the side where `actual` is; of both where it is a NaN.
+    sides = [0.0] if certain else [exact - least] * (not actual > exact) + [most - exact] * (not actual < exact)
     return Element(
         index=index,
-        actual=Bound(float(from_bits(np.asarray(bits[index]), dtype_name)), int(bits[index]), width),
-        exact=np.nan if nan else float(expected.value[index]),
-        bound=float(expected.bound[index]),
+        actual=Bound(actual, int(bits[index]), width),
+        exact=np.nan if nan else exact,
+        bound=float(np.fmax.reduce(sides)),
+        certain=certain,
         low=low,
         high=high,
         ulps=None if ulps == NEVER else ulps,

@@ -35,7 +35,9 @@ class Element:
     exact: float
     """The exact result before the output's rounding; NaN where NaN is expected."""
     bound: float
-    """How far a correct accumulator may be from `exact`."""
+    """How far a correct accumulator may be from `exact`, on the side where `actual` is."""
+    certain: bool
+    """Whether there is one right answer."""
     low: Bound
     high: Bound
     """The interval of results allowed; both are the one right answer where that is certified, or NaN."""
@@ -58,7 +60,7 @@ class Element:
         if np.isnan(self.exact):
             return "a NaN takes part in this element, so it must be NaN"
         nan = "no NaN takes part in this element; " if np.isnan(self.actual.value) else ""
-        if self.bound == 0:
+        if self.certain:
             sole = f"the one right answer is {self.exact!r}, rounded once"
             return f"{nan}{sole}: certified, or given as exact; bits must match"
         error = "" if nan else f"differs by {abs(self.actual.value - self.exact):.6g}, "
