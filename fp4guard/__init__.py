@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .fuzzing.strategies import dims
     from .fuzzing.target import Target, fuzz
     from .isolation import examine
-    from .memory.layouts import PLAIN, ROWS, STRIDED, WIDE, Layout
+    from .memory.layouts import PLAIN, ROWS, STRIDED, WIDE, WIDE_ROWS, Layout
     from .report.replay import replay
     from .sim.tuning import configs, tuned
 
@@ -45,6 +45,7 @@ _WHERE = {
     "Report": "fuzzing.examine",
     "STRIDED": "memory.layouts",
     "WIDE": "memory.layouts",
+    "WIDE_ROWS": "memory.layouts",
     "Target": "fuzzing.target",
     "UnsupportedError": "errors",
     "UsageError": "errors",
@@ -62,6 +63,7 @@ __all__ = [
     "ROWS",
     "STRIDED",
     "WIDE",
+    "WIDE_ROWS",
     "Case",
     "DefectError",
     "Finding",

@@ -18,6 +18,7 @@ from ..formats.rounding import OUTPUT_TYPES
 from ..memory import PLAIN, Layout, Memory, Poison, Region, Role, unwatched
 from ..memory.region import zeros
 from ..oracle import generate
+from .asked import check, check_range, told
 from .case import Case
 
 #: The formats of dense tensors that the data regimes know.
@@ -52,8 +53,8 @@ class CaseMemory(Memory):
     The data depend on the case and on a tensor's name alone, so every run of a case sees the same; `cache` keeps them
     between runs. Tensors of one name are called `name`, `name#2`, ... in their order, and have data of their own.
     `layouts` says which layouts a tensor may take: `PLAIN` for kernels that assume contiguous tensors (the default),
-    `ROWS` for those that take a row stride, `STRIDED` for those that take all strides, `WIDE` for those whose offsets
-    are 64 bits wide as well.
+    `ROWS` for those that take a row stride, `STRIDED` for those that take all strides, `WIDE_ROWS` and `WIDE` for those
+    whose offsets are 64 bits wide as well.
     """
 
     def __init__(self, case: Case, poison: Poison, cache: dict[str, Any]) -> None:
@@ -86,6 +87,7 @@ class CaseMemory(Memory):
         self, name: str, shape: tuple[int, int], format: BlockFormat, layouts: Sequence[Layout] = PLAIN
     ) -> Operand:
         """An input in any block format (`fp4guard.formats.BLOCK_FORMATS`). UsageError for an odd k of four-bit ones."""
+        check("block_scaled", name, shape, layouts, axes=2)
         rows, k = shape
         if k % 2 and format.element.width == 4:
             raise UsageError(f"mem.block_scaled({name!r}, shape={shape}): {format.name} allows an even k")
@@ -107,6 +109,7 @@ class CaseMemory(Memory):
 
         Raises UsageError unless `dtype` is float16, bfloat16 or float32.
         """
+        check("quantizable", name, shape, layouts)
         kind = str(dtype).removeprefix("torch.")
         if kind not in OUTPUT_TYPES:
             raise UsageError(f"mem.quantizable({name!r}, dtype={dtype}): allowed are {', '.join(OUTPUT_TYPES)}")
@@ -121,6 +124,7 @@ class CaseMemory(Memory):
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
     ) -> torch.Tensor:
         """An input of the case's data regime (float8 to float32), or of any values (integers)."""
+        check("tensor", name, shape, layouts)
         if dtype in _DENSE:
             kind = _DENSE[dtype]
             values = self._cached(
@@ -147,9 +151,12 @@ class CaseMemory(Memory):
         dtype: torch.dtype = torch.int32,
         layouts: Sequence[Layout] = PLAIN,
     ) -> torch.Tensor:
-        """An input of integers from `low` to `high`, both included: indices, lengths."""
-        if low > high:
-            raise UsageError(f"mem.integers({name!r}, low={low}, high={high}): allowed is low <= high")
+        """An input of integers from `low` to `high`, both included: indices, lengths.
+
+        Raises UsageError when there is none, or `dtype` does not hold them all.
+        """
+        check("integers", name, shape, layouts)
+        check_range(name, low, high, dtype)
 
         def make(rng: np.random.Generator) -> torch.Tensor:
             return torch.from_numpy(rng.integers(low, high, shape, endpoint=True)).to(dtype)
@@ -163,7 +170,13 @@ class CaseMemory(Memory):
         `undefined` bool [*shape] marks elements whose content the contract leaves open, such as padding: they are
         poison, and the outputs must not depend on them. Raises UsageError when it has another shape.
         """
-        values = values if isinstance(values, torch.Tensor) else torch.as_tensor(np.require(values, requirements="W"))
+        check("input", name, (), layouts)
+        try:
+            values = (
+                values if isinstance(values, torch.Tensor) else torch.as_tensor(np.require(values, requirements="W"))
+            )
+        except TypeError as error:
+            raise told(f"mem.input({name!r}, {type(values).__name__})", error) from None
         mask = None if undefined is None else np.asarray(undefined)
         if mask is not None and (mask.shape != tuple(values.shape) or mask.dtype != bool):
             raise UsageError(
@@ -187,10 +200,14 @@ class CaseMemory(Memory):
         fill: float | None = None,
     ) -> torch.Tensor:
         """An output, which the target must write wholly; `fill` gives it a value first (a buffer that is added to)."""
+        check("output", name, shape, layouts)
         region = self.empty(name, Role.OUTPUT, tuple(shape), dtype, self._layout(name, layouts))
         tensor = region.tensor
         if fill is not None:
-            tensor.fill_(fill)
+            try:
+                tensor.fill_(fill)
+            except (TypeError, RuntimeError) as error:
+                raise told(f"mem.output({name!r}, fill={fill!r})", error) from None
             region.seal()
         self.outputs[region.name] = tensor
         return tensor
@@ -199,6 +216,7 @@ class CaseMemory(Memory):
         self, name: str, shape: tuple[int, ...], dtype: torch.dtype, layouts: Sequence[Layout] = PLAIN
     ) -> torch.Tensor:
         """Uninitialised working memory: what is left in it does not matter, what is read before it is written does."""
+        check("scratch", name, shape, layouts)
         return self.empty(name, Role.SCRATCH, tuple(shape), dtype, self._layout(name, layouts)).tensor
 
     @unwatched

@@ -72,6 +72,8 @@ HUGE_PLANES = Layout("huge planes", reach=1 << 31, outermost=True)
 PLAIN = (CONTIGUOUS, OFFSET)
 #: For a kernel that takes the row stride and assumes that a row is contiguous.
 ROWS = (*PLAIN, PADDED_ROWS, ODD_ROWS, ODD_OFFSET)
+#: For a kernel that takes the row stride and computes offsets in 64 bits.
+WIDE_ROWS = (*ROWS, HUGE_ROWS)
 #: For a kernel that takes every stride.
 STRIDED = (*ROWS, PADDED_PLANES, TRANSPOSED, TRANSPOSED_PADDED)
 #: For a kernel that takes every stride and computes offsets in 64 bits.

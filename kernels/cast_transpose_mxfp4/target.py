@@ -18,14 +18,10 @@ from fp4guard.formats import (
     ZeroBlock,
     ZeroSign,
 )
-from fp4guard.memory.layouts import HUGE_ROWS
 
 from .configs import CONFIGS
 from .launch import DIRECTIONS, LAYOUTS, SCALES_PADDING, CastTransposed, Quantized, scales_shape
 from .launch import cast_transpose_mxfp4 as launch
-
-#: Axes in front fold into one with the last but one only where that is the outer one in memory.
-FOLDING = (*fg.ROWS, HUGE_ROWS)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,7 +58,8 @@ POLICY = MXPolicy(
 )
 def cast_transpose_mxfp4(mem, m, n, leading, config, dtype, direction, codes, scales, out):
     """Any strides that fold into a matrix; outputs of the launcher's own, or given."""
-    x = mem.quantizable("x", (*leading, m, n), DTYPES[dtype], layouts=FOLDING if leading else fg.WIDE)
+    # Axes in front fold into one with the last but one only where that is the outer one in memory.
+    x = mem.quantizable("x", (*leading, m, n), DTYPES[dtype], layouts=fg.WIDE_ROWS if leading else fg.WIDE)
     m *= torch.Size(leading).numel()
     given = None
     if out == "given":
