@@ -136,10 +136,19 @@ def test_every_target_of_a_file_is_fuzzed_whatever_becomes_of_another(fp4guard, 
 
 
 def test_failure_of_the_harness_is_no_finding(fp4guard, folder):
-    (folder / "wrong.py").write_text("import fp4guard as fg\n@fg.fuzz()\ndef f(mem): fg.oracle.gemm(1, 2)\n")
+    (folder / "wrong.py").write_text("import fp4guard as fg\n@fg.fuzz()\ndef f(mem): mem._layout('x', 3)\n")
     result = fp4guard("fuzz", "wrong.py", status=2)
     assert "wrong.py" in result.stderr
     assert "fp4guard: the harness failed" in result.stderr
+
+
+def test_wrong_use_of_the_oracle_is_told_with_its_line_and_the_case(fp4guard, folder):
+    (folder / "wrong.py").write_text("import fp4guard as fg\n@fg.fuzz()\ndef f(mem): fg.oracle.gemm(1, 2)\n")
+    result = fp4guard("fuzz", "wrong.py", status=2)
+    first, place, case = result.stderr.splitlines()
+    assert first.startswith("fp4guard: b: int; allowed are")
+    assert place.endswith("wrong.py:3   def f(mem): fg.oracle.gemm(1, 2)")
+    assert case == "  case: regime=exact layout=0 seed=0"
 
 
 def test_unexpected_failure_of_a_command_is_no_finding(fp4guard, monkeypatch):

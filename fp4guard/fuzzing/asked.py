@@ -10,7 +10,8 @@ import torch
 from ..errors import UsageError
 from ..memory import Layout
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+#: Types of integers that tensors are drawn of.
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check(method: str, name: Any, shape: Any, layouts: Any, axes: int | None = None) -> None:
@@ -25,15 +26,14 @@ def check(method: str, name: Any, shape: Any, layouts: Any, axes: int | None = N
     if axes is not None and len(shape) != axes:
         raise UsageError(f"{call}, shape={tuple(shape)}): allowed are {axes} sizes")
     if not isinstance(layouts, (tuple, list)) or not layouts or not all(isinstance(one, Layout) for one in layouts):
-        raise UsageError(
-            f"{call}, layouts={layouts!r}): allowed are PLAIN, ROWS, STRIDED, WIDE, WIDE_ROWS, and other tuples of Layout"
-        )
+        known = "PLAIN, ROWS, STRIDED, WIDE, WIDE_ROWS"
+        raise UsageError(f"{call}, layouts={layouts!r}): allowed are {known}, and other tuples of Layout")
 
 
 def check_range(name: str, low: Any, high: Any, dtype: torch.dtype) -> None:
     """UsageError unless all integers from `low` to `high` are of the dtype, and there is one."""
-    if dtype not in _INTEGERS:
-        raise UsageError(f"mem.integers({name!r}, dtype={dtype}): allowed are {', '.join(map(str, _INTEGERS))}")
+    if dtype not in INTEGERS:
+        raise UsageError(f"mem.integers({name!r}, dtype={dtype}): allowed are {', '.join(map(str, INTEGERS))}")
     info = torch.iinfo(dtype)
     whole = all(isinstance(end, (int, np.integer)) for end in (low, high))
     if not whole or not info.min <= low <= high <= info.max:

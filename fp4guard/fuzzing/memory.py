@@ -18,7 +18,7 @@ from ..formats.rounding import OUTPUT_TYPES
 from ..memory import PLAIN, Layout, Memory, Poison, Region, Role, unwatched
 from ..memory.region import zeros
 from ..oracle import generate
-from .asked import check, check_range, told
+from .asked import INTEGERS, check, check_range, told
 from .case import Case
 
 #: The formats of dense tensors that the data regimes know.
@@ -31,7 +31,6 @@ _DENSE = {
     torch.float8_e4m3fnuz: "e4m3fnuz",
     torch.float8_e5m2fnuz: "e5m2fnuz",
 }
-_INTEGER_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +130,11 @@ class CaseMemory(Memory):
                 name,
                 lambda rng: torch.from_numpy(generate.dense(self.case.regime, shape, kind, rng)).to(dtype),
             )
-        elif dtype in _INTEGER_DTYPES:
+        elif dtype in INTEGERS:
             info = torch.iinfo(dtype)
             return self.integers(name, shape, info.min, info.max, dtype, layouts)
         else:
-            allowed = ", ".join(str(known).removeprefix("torch.") for known in (*_DENSE, *_INTEGER_DTYPES))
+            allowed = ", ".join(str(known).removeprefix("torch.") for known in (*_DENSE, *INTEGERS))
             raise UsageError(
                 f"mem.tensor({name!r}, dtype={dtype}): allowed are {allowed}; give other data to mem.input"
             )
