@@ -110,15 +110,16 @@ TABLE = Table(
     "What guards cost",
     "Milliseconds of the device for one run of the target without guards, and for the two guarded runs of a case: its "
     "own kernels, and filling, comparing and copying on the device for the guards; `ratio` is theirs to two plain "
-    "runs. What else the target asks of torch is in none of them. `memcheck` is how many times as long the launches "
-    "of a plain run take below compute-sanitizer, wall time, each waited for. `whole` is a plain run from taking its "
-    "memory to the end of its last launch, with what the target does on the host, milliseconds of wall time; and how "
-    "many times as long a guarded case takes, its two runs with all checks, and a plain run below memcheck; the device "
-    "has the data of all of them already, and none asks the oracle. `case` is a guarded case that does. Medians of "
-    f"{_ROUNDS}, plain and guarded in turn. `first launch` is with its compilation.",
+    "runs. What else the target asks of torch is in none of them. `memcheck` is how many times as long the launches of "
+    "a plain run take below compute-sanitizer, wall time, each waited for. `whole` is a plain run from taking its "
+    "memory to the end of its last launch, with what the target does on the host, milliseconds of wall time; "
+    "`guarded whole` is how many times as long a guarded case takes, its two runs and all checks, `memcheck whole` "
+    "how many times as long a plain run does below memcheck. The device has their data already, and none of them asks "
+    f"the oracle: `case` is a guarded case that does. Medians of {_ROUNDS}, plain and guarded in turn, and of 10 where "
+    "a process of its own runs below memcheck, and one without. `first launch` is with its compilation.",
     (
-        "kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "whole", "guarded", "memcheck", "case",
-        "first launch",
+        "kernel", "plain", "two guarded", "guards", "ratio", "memcheck", "whole", "guarded whole", "memcheck whole",
+        "case", "first launch",
     ),
     _measure,
 )  # fmt: skip
