@@ -30,6 +30,12 @@ def check(method: str, name: Any, shape: Any, layouts: Any, axes: int | None = N
         raise UsageError(f"{call}, layouts={layouts!r}): allowed are {known}, and other tuples of Layout")
 
 
+def check_type(method: str, name: str, dtype: Any) -> None:
+    """UsageError unless `dtype` is one of torch's."""
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(f"mem.{method}({name!r}, dtype={dtype!r}): allowed is a dtype of torch, such as torch.float32")
+
+
 def check_range(name: str, low: Any, high: Any, dtype: torch.dtype) -> None:
     """UsageError unless all integers from `low` to `high` are of the dtype, and there is one."""
     if dtype not in INTEGERS:

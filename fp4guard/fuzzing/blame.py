@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,9 +42,16 @@ def failure(error: BaseException) -> Finding:
 
 
 def ends_the_case(raised: BaseException) -> bool:
-    """Whether it does no more than that: no interrupt, and no `pytest.skip()`, which ends the search."""
-    outcomes = sys.modules.get("_pytest.outcomes")  # or nothing of it can have been raised
-    return isinstance(raised, (Exception, SystemExit)) or (outcomes is not None and isinstance(raised, outcomes.Failed))
+    """Whether it does no more than that: no interrupt, and none of pytest's but `pytest.fail()`."""
+    outcomes = pytest_outcomes()
+    if outcomes is None or not isinstance(raised, (outcomes.OutcomeException, outcomes.Exit)):
+        return isinstance(raised, (Exception, SystemExit))
+    return type(raised) is outcomes.Failed
+
+
+def pytest_outcomes() -> Any:
+    """The module of what a test raises to end; None where it is not loaded, and none of it can have been raised."""
+    return sys.modules.get("_pytest.outcomes")
 
 
 def is_ours(error: BaseException) -> bool:
@@ -77,7 +85,9 @@ def placed(error: BaseException, case: Case) -> BaseException:
 
 def _own(frames: Sequence[traceback.FrameSummary]) -> traceback.FrameSummary | None:
     """The innermost that is nobody's but the user's; Triton's wrapper of a kernel is in no file."""
-    own = [frame for frame in frames if not is_library(frame.filename) and frame.filename != "<string>"]
+    outcomes = pytest_outcomes()
+    others = ("<string>", "" if outcomes is None else outcomes.__file__)
+    own = [frame for frame in frames if not is_library(frame.filename) and frame.filename not in others]
     return own[-1] if own else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from ..checks import Finding, FindingError
 from ..checks.coverage import Coverage
 from ..errors import UsageError
 from ..ttir import Arch
+from .blame import pytest_outcomes
 from .case import Case
 from .draws import of_the_seed_alone
 from .examine import Examine, Report, examine_case
@@ -238,8 +238,8 @@ def run_campaign(
 
 def _told(target: Target, error: BaseException) -> Exception:
     """The error that ended a search; what ends the campaign is raised again."""
-    outcomes = sys.modules.get("_pytest.outcomes")  # or nothing of it can have been raised
-    if outcomes is not None and isinstance(error, outcomes.OutcomeException):
+    outcomes = pytest_outcomes()
+    if outcomes is not None and isinstance(error, (outcomes.OutcomeException, outcomes.Exit)):
         how = f"{type(error).__name__.lower()}: {error}"
         return UsageError(
             f"{spec_of(target)}: {how}; to leave out a case, call hypothesis.assume() in place of pytest's"

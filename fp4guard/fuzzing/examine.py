@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from ..checks.coverage import Coverage
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
 from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
-from ..errors import UsageError
+from ..errors import Fp4guardError, UsageError
 from ..memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, GuardAllocations, Poison, mixed
 from ..sim import Incident, Simulator
 from ..sim.host import Emulation, patched
@@ -32,6 +32,9 @@ from .target import Target
 
 #: A case with more suspicious operations than this has the effects of the first ones told apart, no more.
 _SITES_TRIED = 64
+
+#: As many may be tried as the causes of a failure; each may take as long as a loop that does not end.
+_CAUSES_TRIED = 8
 
 #: Kinds that are findings whatever comes of them.
 _CERTAIN = (*ADDRESS_KINDS, "assert-failed")
@@ -151,7 +154,7 @@ class _Examination:
         # What is another value every time says nothing about what it depends on.
         effects, blamed = self._effects(first, second, bool(unstable)) if not random else ({}, set())
         findings = [from_incident(i, effects.get(i.site)) for i in self._relevant(first, second, blamed)]
-        findings += self._backwards(first, second)
+        findings += self._backwards(first, second, None if random else blamed)
         findings += outputs.unwritten(first, second)
         findings += outputs.disturbed_red_zones(first, second)
         findings += outputs.modified_inputs(second)
@@ -231,8 +234,7 @@ class _Examination:
     def _relevant(self, first: Record, second: Record, blamed: set[Any]) -> list[Incident]:
         """Incidents of both runs, each once; those that need an effect only when they have one."""
         merged: dict[Any, Incident] = {}
-        # Lanes beyond the end and lanes that are masked off hold the same poison: which of them matter cannot be told.
-        beyond = {i.site for record in (first, second) for i in record.trace.of_kind("oob-read")}
+        beyond = _beyond(first, second)
         for record in (second, first):
             for key, incident in record.trace.incidents.items():
                 if incident.kind in _NEEDS_EFFECT and incident.site not in blamed:
@@ -251,25 +253,44 @@ class _Examination:
         if is_ours(error):
             return findings
         other = ORDINARY if failed.poison.pattern == ALL_ONES.pattern else ALL_ONES
-        for incident in failed.trace.of_kind(*_NEEDS_EFFECT)[:_SITES_TRIED]:
-            if self._run(failed.poison.at(incident.site, other.pattern)).error is None:
-                findings.append(from_incident(incident, f"the target fails when they hold {failed.poison.pattern}"))
+        read = _causes(failed)
+        if read and self._run(failed.poison).error is not None:  # it does not fail by chance
+            for incident in read[:_CAUSES_TRIED]:
+                with suppress(Fp4guardError):
+                    if self._run(failed.poison.at(incident.site, other.pattern)).error is None:
+                        effect = f"the target fails when they hold {failed.poison.pattern}"
+                        findings.append(from_incident(incident, effect))
         return [*findings, failure(error)]
 
-    def _backwards(self, first: Record, second: Record) -> list[Finding]:
-        """Where atomics order programs: what shows only when they take their turns the other way round."""
+    def _backwards(self, first: Record, second: Record, blamed: set[Any] | None) -> list[Finding]:
+        """Where atomics order programs: what shows only when they take their turns the other way round.
+
+        `blamed` are sites whose effect is known; None where nothing can be told of any, for equal runs differ.
+        """
         if not (first.trace.ordered or second.trace.ordered):
             return []
         other = self._run(second.poison, backwards=True)
         known = {_sides(i) for record in (first, second) for i in record.trace.of_kind("race")}
         findings = [from_incident(i, None) for i in other.trace.of_kind("race") if _sides(i) not in known]
-        read = {i.site for i in suspicious(first, second)}
-        for incident in suspicious(other)[:_SITES_TRIED]:
-            if incident.site not in read and (
-                effect := self._change(incident, other, ALL_ONES.pattern, backwards=True)
-            ):
+        if blamed is None or other.error is not None:
+            return findings
+        for incident in [i for i in _causes(other) if i.site not in blamed][:_SITES_TRIED]:
+            if effect := self._change(incident, other, ALL_ONES.pattern, backwards=True):
                 findings.append(from_incident(incident, effect))
         return findings
+
+
+def _beyond(*records: Record) -> set[Any]:
+    """Sites that read beyond an end. Such lanes and those masked off hold the same poison: which of them matter cannot
+    be told.
+    """
+    return {incident.site for record in records for incident in record.trace.of_kind("oob-read")}
+
+
+def _causes(record: Record) -> list[Incident]:
+    """What left something undefined; of lanes at one site that hold the same poison, those that are sure to."""
+    others = {incident.site for incident in record.trace.of_kind("oob-read", "uninitialized-read")}
+    return [i for i in record.trace.of_kind(*_NEEDS_EFFECT) if i.kind != "undefined-lane" or i.site not in others]
 
 
 def _sides(race: Incident) -> frozenset[Any]:

@@ -18,7 +18,7 @@ from ..formats.rounding import OUTPUT_TYPES
 from ..memory import PLAIN, Layout, Memory, Poison, Region, Role, unwatched
 from ..memory.region import zeros
 from ..oracle import generate
-from .asked import INTEGERS, check, check_range, told
+from .asked import INTEGERS, check, check_range, check_type, told
 from .case import Case
 
 #: The formats of dense tensors that the data regimes know.
@@ -174,7 +174,7 @@ class CaseMemory(Memory):
             values = (
                 values if isinstance(values, torch.Tensor) else torch.as_tensor(np.require(values, requirements="W"))
             )
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise told(f"mem.input({name!r}, {type(values).__name__})", error) from None
         mask = None if undefined is None else np.asarray(undefined)
         if mask is not None and (mask.shape != tuple(values.shape) or mask.dtype != bool):
@@ -200,13 +200,16 @@ class CaseMemory(Memory):
     ) -> torch.Tensor:
         """An output, which the target must write wholly; `fill` gives it a value first (a buffer that is added to)."""
         check("output", name, shape, layouts)
+        check_type("output", name, dtype)
         region = self.empty(name, Role.OUTPUT, tuple(shape), dtype, self._layout(name, layouts))
         tensor = region.tensor
         if fill is not None:
             try:
                 tensor.fill_(fill)
-            except (TypeError, RuntimeError) as error:
-                raise told(f"mem.output({name!r}, fill={fill!r})", error) from None
+            except (TypeError, RuntimeError):
+                raise UsageError(
+                    f"mem.output({name!r}, fill={fill!r}): allowed is a number that {dtype} holds"
+                ) from None
             region.seal()
         self.outputs[region.name] = tensor
         return tensor
@@ -216,6 +219,7 @@ class CaseMemory(Memory):
     ) -> torch.Tensor:
         """Uninitialised working memory: what is left in it does not matter, what is read before it is written does."""
         check("scratch", name, shape, layouts)
+        check_type("scratch", name, dtype)
         return self.empty(name, Role.SCRATCH, tuple(shape), dtype, self._layout(name, layouts)).tensor
 
     @unwatched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from ..checks import Finding
 from ..checks.answered import Answered
 from ..checks.coverage import Coverage
+from ..fuzzing.blame import pytest_outcomes
 from ..fuzzing.case import Case
 from ..fuzzing.loading import load_target, spec_of, with_defect
 from ..fuzzing.setting import Setting
@@ -97,7 +97,7 @@ class AssumedAway:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """No answer either: the target has called pytest's skip(), xfail() or fail(). `type` names what they raise."""
+    """No answer either: the target has called pytest's skip() or xfail(). `type` names what they raise."""
 
     type: str
     message: str
@@ -105,8 +105,8 @@ class Outcome:
     @staticmethod
     def of(raised: BaseException) -> Outcome | None:
         """None for any other exception."""
-        pytest = sys.modules.get("_pytest.outcomes")  # or nothing of it can have been raised
-        if pytest is None or not isinstance(raised, pytest.OutcomeException):
+        outcomes = pytest_outcomes()
+        if outcomes is None or not isinstance(raised, outcomes.OutcomeException):
             return None
         return Outcome(type(raised).__name__, str(raised))
 

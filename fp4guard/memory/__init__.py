@@ -2,7 +2,7 @@
 
 from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
-from .memory import Memory
+from .memory import Memory, Snapshot
 from .placement import unwatched
 from .poison import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, Poison, mixed
 from .region import ADDRESSABLE, DEFINED, INITIALISED, Region, Role
@@ -25,6 +25,7 @@ __all__ = [
     "Poison",
     "Region",
     "Role",
+    "Snapshot",
     "mixed",
     "unwatched",
 ]

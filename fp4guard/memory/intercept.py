@@ -84,12 +84,9 @@ class GuardAllocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 # An array that is a region's own (`region.tensor`) is lifted too, and stays where it is.
                 there = self._memory.find(result.data_ptr()) is not None or not self._memory.has_room()
                 result = result if there else self._moved(result)
-            if _gives_new(func):
+            if given and _gives_new(func):
                 for tensor in _tensors((result,)):
-                    if given:
-                        put(tensor, tensor.device.type == "cpu")
-                    if _movable(tensor):
-                        self._memory.made.note(tensor)
+                    put(tensor, tensor.device.type == "cpu")
         return result
 
     def about_to_run(self, func: Any, args: Any, kwargs: Any) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..errors import UnsupportedError, UsageError
+from .alive import storages_at
 from .layouts import CONTIGUOUS, Layout
-from .made import Made
 from .poison import Poison
 from .region import ADDRESSABLE, Bytes, Region, Role, foreign, foreign_bytes, guarded, guarded_strided
 
@@ -28,6 +30,22 @@ _SPARE = 1 << 10
 
 #: Regions of one name among which a forgetful memory looks for one to forget.
 _NAMES_TRIED = 32
+
+
+@dataclass(eq=False)
+class Snapshot:
+    """What regions held: storage, shadow, and whether it was sealed."""
+
+    regions: list[tuple[Region, Bytes, Bytes, bool]]
+
+    def __iter__(self) -> Iterator[tuple[Region, Bytes, Bytes, bool]]:
+        return iter(self.regions)
+
+
+def held(region: Region) -> tuple[Region, Bytes, Bytes, bool]:
+    """A region with what it holds."""
+    storage, shadow = region.contents()
+    return region, storage.copy(), shadow.copy(), region.sealed
 
 
 class Memory:
@@ -48,7 +66,7 @@ class Memory:
         self._last_number = 0
         self._look_at, self._bytes_left = _MORE_REGIONS, _MORE_BYTES
         self._left_out = 0
-        self.made = Made()
+        self._snapshots: WeakSet[Snapshot] = WeakSet()
         self._starts: list[int] = []
         self._by_start: list[Region] = []
         self._names: dict[str, int] = {}
@@ -173,12 +191,13 @@ class Memory:
             self.forget(region)  # what lies there now may be another tensor's
         return None
 
-    def snapshot(self, regions: Iterable[Region] | None = None) -> list[tuple[Region, Bytes, Bytes, bool]]:
-        """What every region holds, or each of some, to go back to."""
-        chosen = self.regions if regions is None else regions
-        return [(r, *(whole.copy() for whole in r.contents()), r.sealed) for r in chosen]
+    def snapshot(self, regions: Iterable[Region] | None = None) -> Snapshot:
+        """What every region holds, or each of some, to go back to; and those that `pointed_to` takes in from now on."""
+        taken = Snapshot([held(r) for r in (self.regions if regions is None else regions)])
+        self._snapshots.add(taken)
+        return taken
 
-    def restore(self, snapshot: list[tuple[Region, Bytes, Bytes, bool]]) -> None:
+    def restore(self, snapshot: Snapshot) -> None:
         """Put back what regions held."""
         for region, storage, shadow, sealed in snapshot:
             for now, before in zip(region.contents(), (storage, shadow), strict=True):
@@ -210,12 +229,14 @@ class Memory:
             region = self._take_in(foreign(name, tensor), storage)
         return region
 
-    def pointed_to(self, address: int) -> Region | None:
-        """As `find`, for an address that a kernel was given without its tensor, which nobody may guard."""
-        region = self.find(address)
-        if region is None and (storage := self.made.holding(address)) is not None:
+    def pointed_to(self, addresses: Sequence[int]) -> list[Region | None]:
+        """As `find`, for addresses that a kernel was given without their tensors, which nobody may guard."""
+        missing = [address for address in addresses if self.find(address) is None]
+        for storage in storages_at(missing):
             region = self._take_in(foreign_bytes("a tensor of torch's own", storage), storage)
-        return region
+            for snapshot in self._snapshots:
+                snapshot.regions.append(held(region))
+        return [self.find(address) for address in addresses]
 
     def _take_in(self, region: Region, storage: torch.UntypedStorage) -> Region:
         """Add a region that is nobody's but torch's."""

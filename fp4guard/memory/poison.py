@@ -40,8 +40,8 @@ def _ordinary(dtype: torch.dtype) -> np.ndarray[Any, Any]:
 
 _ONE = np.array([1], np.uint8)
 
-#: torch has it since 2.7.
-_E8M0 = getattr(torch, "float8_e8m0fnu", None)
+#: torch has them since 2.7 and 2.8; the latter is of two numbers.
+_E8M0, _E2M1X2 = getattr(torch, "float8_e8m0fnu", None), getattr(torch, "float4_e2m1fn_x2", None)
 
 
 def _numpy_float(dtype: torch.dtype) -> str:
@@ -56,6 +56,8 @@ def _extreme(largest: bool) -> Callable[[torch.dtype], np.ndarray[Any, Any]]:
     """The largest or the smallest finite number."""
 
     def period(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+        if dtype == _E2M1X2:
+            return np.full(1, 0x77 if largest else 0xFF, np.uint8)
         if dtype is torch.bool or dtype == _E8M0 or dtype.is_complex:
             return np.full(1, 254 if largest and dtype == _E8M0 else int(largest), np.uint8)
         info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
@@ -67,6 +69,8 @@ def _extreme(largest: bool) -> Callable[[torch.dtype], np.ndarray[Any, Any]]:
 
 
 def _one(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    if dtype == _E2M1X2:
+        return np.full(1, 0x22, np.uint8)
     return torch.ones(1, dtype=torch.float32).to(dtype).view(torch.uint8).numpy()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..checks.record import ADDRESS_KINDS
 from ..errors import Fp4guardError
-from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, SET_FLAG, Memory, Poison, Region, mixed
+from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, SET_FLAG, Memory, Poison, Region, Snapshot, mixed
 from ..sim import HangError, Incident, Simulator, Site, Trace
 from ..sim.arguments import expanded
 from ..ttir import Arch, Compiled
@@ -79,7 +79,7 @@ class RepeatingSimulator(Simulator):
             return
         self._judge(_Repeats(self, before, run).outcome(written))
 
-    def _snapshot(self, names: frozenset[str] | None) -> Any:
+    def _snapshot(self, names: frozenset[str] | None) -> Snapshot:
         # Not those whose tensors are gone: where unguarded ones lay, torch and numpy keep other things now.
         return self.memory.snapshot([r for r in self.memory if (names is None or r.name in names) and not r.expired])
 
@@ -87,10 +87,10 @@ class RepeatingSimulator(Simulator):
 class _Repeats:
     """Runs a launch again, and leaves memory and trace as the first run left them."""
 
-    def __init__(self, simulator: RepeatingSimulator, before: Any, run: Callable[[], None]) -> None:
+    def __init__(self, simulator: RepeatingSimulator, before: Snapshot, run: Callable[[], None]) -> None:
         self._simulator, self._memory, self._before, self._run = simulator, simulator.memory, before, run
         self._first, self._launches = simulator.trace, simulator.launches
-        self._after: list[Any] = []
+        self._after = Snapshot([])
 
     def outcome(self, written: frozenset[str] | None) -> Outcome:
         certain = self._first.of_kind(*_CERTAIN)
@@ -119,7 +119,7 @@ class _Repeats:
                         undefined.append((incident, changed))
             found = [(i, effects.get(id(i))) for i in certain]
             if self._first.ordered:
-                races, more = self._backwards({i.site for i in suspicious})
+                races, more = self._backwards({i.site for i, _ in (*decisive, *undefined)})
                 found += [(i, None) for i in races]
                 undefined += more
         finally:
@@ -170,8 +170,8 @@ class _Repeats:
         return trace
 
     def _backwards(self, known: set[Site]) -> tuple[list[Incident], list[tuple[Incident, Bytes]]]:
-        """What shows only when programs take their turns the other way round: races, and what sites that are not known
-        as suspicious leave undefined.
+        """What shows only when programs take their turns the other way round: races, and what sites leave undefined of
+        which that is not known.
         """
         races = {frozenset((i.site, i.against and i.against[0])) for i in self._first.of_kind("race")}
         poison = self._memory.poison
@@ -182,7 +182,7 @@ class _Repeats:
             found = [i for i in trace.of_kind("race") if frozenset((i.site, i.against and i.against[0])) not in races]
             undefined = []
             read = [i for i in trace.of_kind("uninitialized-read") if i.site not in known][:_SITES_TRIED]
-            after = self._memory.snapshot([region for region, *_ in self._before]) if read else []
+            after = self._memory.snapshot([region for region, *_ in self._before] if read else [])
             for incident in read:
                 if self._again(poison.at(incident.site, ORDINARY.pattern)) is not None and (differs := _changed(after)):
                     undefined.append((incident, differs))
@@ -193,7 +193,7 @@ class _Repeats:
         self._simulator.trace, self._simulator.launches = self._first, self._launches
 
 
-def _changed(after: list[Any]) -> Bytes:
+def _changed(after: Snapshot) -> Bytes:
     """Bytes of the memory that are not as in a snapshot."""
     differing = {region: region.contents()[0] != storage for region, storage, *_ in after}
     return {region: differs for region, differs in differing.items() if differs.any()}

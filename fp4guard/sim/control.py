@@ -34,9 +34,6 @@ class Body:
             step(m)
 
 
-#: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly.
-MOST_TRIPS = 1 << 18
-
 #: Iterations of a loop after which its stores are looked at, which takes time: one that changes nothing is no progress.
 _TRUSTED_TRIPS = 64
 
@@ -114,7 +111,7 @@ def for_step(
             stuck = np.broadcast_to(endless, (len(m.programs),))
             raise HangError(location, f"a loop with a step of {stride64.min()}", m.coordinates(restrict(m, stuck)))
         most, same = int(trips.max()), bool((trips == trips.flat[0]).all())
-        if most > MOST_TRIPS:
+        if most > m.most_trips:
             raise HangError(location, f"a loop of {most} iterations", m.coordinates(m.active))
         values = [slots[i] for i in initial]
         exact = [x.initial(m) for x in wide]
@@ -183,11 +180,11 @@ def while_step(
             before_step, values = values, [slots[p] for p in after.passes]
             trips += 1
             stuck = m.writes == writes and all(_same(m, values[i], before_step[i]) for i in deciding)
-            if stuck or trips > MOST_TRIPS:
+            if stuck or trips > m.most_trips:
                 why = (
                     "a loop whose iterations change nothing any more"
                     if stuck
-                    else f"a loop of over {MOST_TRIPS} iterations"
+                    else f"a loop of over {m.most_trips} iterations"
                 )
                 raise HangError(location, why, m.coordinates(m.active))
             writes = m.writes

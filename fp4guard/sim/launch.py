@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from operator import index
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,10 @@ from .races import Races
 from .temporaries import keep_temporaries
 from .trace import HangError, Trace
 from .tuning import deciding
+
+#: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly. Where
+#: programs wait, and there are other turns for them to take, it is given up sooner.
+MOST_TRIPS, MOST_TRIPS_OF_A_TRY = 1 << 18, 1 << 12
 
 #: Elements of the largest value of a batch of programs. Larger grids are cut into batches, so that memory is bounded.
 BATCH_ELEMENTS = 1 << 17
@@ -106,15 +111,19 @@ class Simulator:
         count = grid[0] * grid[1] * grid[2]
         arguments = expanded(program.arguments, compiled, bound)
         *others, last = self._turns(program, count)
-        for turns in others:
+        if others:
             memory, trace = self.memory.snapshot(), self.trace.snapshot()
-            try:
-                self._run(program, arguments, grid, turns)
-                return
-            except HangError:
-                self.memory.restore(memory)
-                self.trace.retry(trace)
-        self._run(program, arguments, grid, last)
+        try:
+            for turns in others:
+                try:
+                    self._run(program, arguments, grid, turns, MOST_TRIPS_OF_A_TRY)
+                    return
+                except HangError:
+                    self.memory.restore(memory)
+                    self.trace.retry(trace)
+            self._run(program, arguments, grid, last, MOST_TRIPS)
+        finally:
+            self.trace.settle()
 
     def _turns(self, program: Program, count: int) -> list[list[Array]]:
         """Programs that take every step together, one such group after the other. Where programs wait, there are others
@@ -134,11 +143,11 @@ class Simulator:
 
     def _run(
         self, program: Program, arguments: list[tuple[int, Type, str, Any]], grid: tuple[int, int, int],
-        turns: list[Array],
+        turns: list[Array], most_trips: int,
     ) -> None:  # fmt: skip
         """Run the programs of a grid in these turns."""
         count = grid[0] * grid[1] * grid[2]
-        machine = Machine(self.memory, self.trace, grid, program.slot_count)
+        machine = Machine(self.memory, self.trace, grid, program.slot_count, most_trips)
         for slot, value in program.constants:
             machine.slots[slot] = value
         for slot, type_, name, given in arguments:
@@ -164,7 +173,8 @@ class Simulator:
 
 
 def _groups(programs: Array, size: int) -> list[Array]:
-    # A last group of one program would do alone what the programs of others do alike, which looks like a race.
+    # A last group of one program would do alone what the programs of others do alike, which looks like a race. (So may
+    # what the one does that comes last of those that wait: but these come to an end only where nobody waits for it.)
     while size < len(programs) and len(programs) % size == 1 < size:
         size += 1
     return [programs[start : start + size] for start in range(0, len(programs), size)]
@@ -175,15 +185,23 @@ class GridError(TypeError):
 
 
 def _grid(grid: Any, arch: Arch) -> tuple[int, int, int]:
-    """Three sizes. GridError when one is no integer of 0 or more, or above what CUDA launches (CUDA C++ Programming
-    Guide, table of technical specifications per compute capability).
+    """Three sizes, of which any that is 0 launches nothing, and, as Triton multiplies them, a negative one too.
+
+    GridError for what is no grid, and for more than CUDA launches (CUDA C++ Programming Guide, table of technical
+    specifications per compute capability). Triton takes what has an index, and leaves out what comes behind the third.
     """
-    sizes = tuple(grid) if isinstance(grid, (tuple, list)) else ()
-    if not 1 <= len(sizes) <= 3 or not all(isinstance(n, (int, np.integer)) and n >= 0 for n in sizes):
-        raise GridError(f"grid={grid!r}: allowed is a tuple of 1 to 3 integers of 0 or more")
-    x, y, z = (*map(int, sizes), 1, 1)[:3]
-    if x * y * z and arch.name.startswith("sm_") and (x >= 2**31 or max(y, z) >= 2**16):
-        raise GridError(f"grid={grid!r}: CUDA launches up to 2147483647 x 65535 x 65535 programs")
+    try:
+        sizes = [index(size) for size in tuple(grid)[:3]]
+    except TypeError:
+        sizes = []
+    if not sizes:
+        raise GridError(f"grid={grid!r}: allowed is a tuple of 1 to 3 integers")
+    x, y, z = (*sizes, 1, 1)[:3]
+    if x * y * z <= 0 and max(map(abs, sizes)) < 2**31:
+        return 0, 0, 0
+    if min(sizes) < 0 or max(sizes) >= 2**31 or (arch.name.startswith("sm_") and max(y, z) >= 2**16):
+        most = "2147483647 x 65535 x 65535 on CUDA" if arch.name.startswith("sm_") else "2147483647 in each direction"
+        raise GridError(f"grid={grid!r}: allowed are up to {most}")
     return x, y, z
 
 

@@ -21,12 +21,18 @@ class Machine:
     a value that is the same along a dimension may have size 1 in it. `active` bool [programs] masks programs that a
     divergent branch has switched off; None means all run. `races` is None in a launch of one program; `watched` names
     the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed;
-    while `comparing`, those that have changed anything.
+    while `comparing`, those that have changed anything. A loop of more than `most_trips` iterations is taken for one
+    that does not end. `nowhere` are machine addresses that were looked up, and are in no tensor.
     """
 
-    __slots__ = ("active", "comparing", "grid", "memory", "programs", "races", "slots", "trace", "watched", "writes")
+    __slots__ = (
+        "active", "comparing", "grid", "memory", "most_trips", "nowhere", "programs", "races", "slots", "trace",
+        "watched", "writes",
+    )  # fmt: skip
 
-    def __init__(self, memory: Memory, trace: Trace, grid: tuple[int, int, int], slot_count: int) -> None:
+    def __init__(
+        self, memory: Memory, trace: Trace, grid: tuple[int, int, int], slot_count: int, most_trips: int
+    ) -> None:
         self.memory, self.trace, self.grid = memory, trace, grid
         self.slots: list[Any] = [None] * slot_count
         self.programs: Array = np.zeros(0, np.int64)
@@ -34,6 +40,8 @@ class Machine:
         self.races: Races | None = None
         self.watched: frozenset[str] | None = None
         self.writes, self.comparing = 0, False
+        self.most_trips = most_trips
+        self.nowhere: set[int] = set()
 
     def watches(self, region: Region) -> bool:
         """Whether accesses to a region can race in this launch."""

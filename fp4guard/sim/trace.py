@@ -76,6 +76,7 @@ class Trace:
         self.incidents: dict[tuple[str, Site, str, Site | None], Incident] = {}
         self.coverage: dict[Site, SiteCoverage] = {}
         self.ordered = self.retried = False
+        self._read: dict[Any, Incident] = {}
 
     def add(
         self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any,
@@ -96,15 +97,24 @@ class Trace:
 
     def snapshot(self) -> dict[Any, Incident]:
         """The incidents so far, to go back to."""
-        return {key: replace(seen, program_ids=set(seen.program_ids)) for key, seen in self.incidents.items()}
+        return _copied(self.incidents)
 
     def retry(self, snapshot: dict[Any, Incident]) -> None:
         """Forget what came after a snapshot: a launch begins again. But what programs read where nothing was written,
-        on their way to what they wait for, they may read on another device.
+        on their way to what they wait for, they may read on another device: `settle` adds it.
         """
-        read = {key: seen for key, seen in self.incidents.items() if seen.kind == "uninitialized-read"}
-        self.incidents = read | snapshot
+        self._read |= {key: seen for key, seen in self.incidents.items() if seen.kind == "uninitialized-read"}
+        self.incidents = _copied(snapshot)
         self.retried = True
+
+    def settle(self) -> None:
+        """The launch is at its end: what it read on other ways there, and not on this one, counts too."""
+        self.incidents = self._read | self.incidents
+        self._read = {}
 
     def of_kind(self, *kinds: str) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.kind in kinds]
+
+
+def _copied(incidents: dict[Any, Incident]) -> dict[Any, Incident]:
+    return {key: replace(seen, program_ids=set(seen.program_ids)) for key, seen in incidents.items()}

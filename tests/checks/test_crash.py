@@ -174,7 +174,7 @@ def test_what_a_kernel_did_before_a_wrong_use_hides_behind_no_error():
     assert finding.kind == "oob-write"
 
 
-@pytest.mark.parametrize("grid", [(1.0,), (1, 1, 1, 1), (-1,), (1, 2**16), (2**31,)])
+@pytest.mark.parametrize("grid", [(1.0,), (-1, -1), (1, 2**16), (2**31,)])
 def test_grid_that_no_gpu_launches_is_a_crash(only_finding, line_of, grid):
     @fg.fuzz(n=dims())
     def target(mem, n):
@@ -185,12 +185,59 @@ def test_grid_that_no_gpu_launches_is_a_crash(only_finding, line_of, grid):
     assert str(grid) in finding.headline
 
 
-def test_what_pytest_fails_is_a_crash(only_finding):
+def test_what_pytest_fails_is_a_crash(only_finding, line_of):
     @fg.fuzz(n=dims())
     def target(mem, n):
-        pytest.fail("too small")
+        pytest.fail("too small")  # fails
 
-    assert only_finding(target, n=3).headline == "Failed: too small"
+    finding = only_finding(target, n=3)
+    assert finding.headline == "Failed: too small"
+    assert (finding.file, finding.line) == (__file__, line_of("# fails"))
+
+
+@pytest.mark.parametrize("leave", [pytest.skip, pytest.xfail, pytest.exit])
+def test_what_else_pytest_raises_is_let_through(leave):
+    @fg.fuzz(n=dims())
+    def target(mem, n):
+        leave("not today")
+
+    with pytest.raises(leave.Exception, match="not today"):
+        fg.examine(target, n=3)
+
+
+@triton.jit
+def sums_garbage(x, out, n, BLOCK: tl.constexpr):
+    value = tl.load(x + tl.arange(0, BLOCK), mask=tl.arange(0, BLOCK) < n)
+    tl.store(out, tl.sum(tl.where(tl.arange(0, BLOCK) < 4, value, 0.0)))
+
+
+def asserting(check):
+    """Of eight numbers twelve are read, of four of which nobody knows; then the host checks the sum."""
+
+    def target(mem, n):
+        x, out = mem.scratch("x", (8,), torch.float32), mem.output("out", (1,), torch.float32)
+        x[:n] = 1
+        sums_garbage[(1,)](x, out, 12, BLOCK=16)
+        assert check(out.item())
+
+    return fg.fuzz(n=dims(max=8))(target)
+
+
+def test_lanes_beyond_the_end_are_no_undefined_ones_before_a_crash():
+    kinds = [finding.kind for finding in fg.examine(asserting(lambda total: False), n=8).findings]
+    assert kinds == ["oob-read", "crash"]
+
+
+def test_what_was_read_is_the_cause_of_a_crash_where_it_is():
+    found = fg.examine(asserting(lambda total: total == total), n=3).findings
+    assert [finding.kind for finding in found] == ["uninitialized-read", "oob-read", "crash"]
+    assert "effect  the target fails when they hold all ones" in found[0].message
+
+
+def test_what_fails_by_chance_has_no_cause():
+    once = iter([True])
+    found = fg.examine(asserting(lambda total: not next(once, False)), n=3).findings
+    assert [finding.kind for finding in found] == ["oob-read", "crash"]
 
 
 def test_failure_of_the_harness_is_no_finding(monkeypatch):

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import triton
@@ -113,3 +115,40 @@ def test_unknown_target_is_refused():
     for spec in ("kernels.no_such", "no_such.py", f"{GEMM}_no"):
         with pytest.raises(fg.UsageError, match=r"no_such|no target called"):
             fg.examine(spec)
+
+
+@triton.jit
+def last_kernel(count, order, value, PARTS: tl.constexpr):
+    ticket = tl.atomic_add(count, 1)
+    tl.store(order + ticket, tl.program_id(0))
+    unread = tl.load(value + PARTS)
+    tl.store(value + tl.program_id(0), tl.where(ticket < PARTS, 0, unread))
+
+
+def in_turn(check):
+    """Programs draw tickets, read what nobody wrote and throw it away; then the host checks who came when."""
+
+    @fg.fuzz()
+    def target(mem):
+        count, order = torch.zeros(1, dtype=torch.int32), torch.empty(3, dtype=torch.int32)
+        value = torch.empty(4, dtype=torch.int32)
+        last_kernel[(3,)](count, order, value, PARTS=3)
+        check(mem, order)
+
+    return target
+
+
+def test_what_the_host_does_not_expect_of_the_other_order_is_nobody_s_fault():
+    def check(mem, order):
+        assert order.tolist() == [0, 1, 2]
+
+    assert fg.examine(in_turn(check)).findings == ()
+
+
+def test_what_is_another_value_every_time_is_blamed_on_no_site():
+    clock = itertools.count()
+
+    def check(mem, order):
+        mem.output("now", (1,), torch.int32).fill_(next(clock))
+
+    assert [finding.kind for finding in fg.examine(in_turn(check)).findings] == ["nondeterministic"]

@@ -120,7 +120,16 @@ def test_layouts_are_those_of_the_target():
         (lambda mem: mem.integers("a", (3,), 0, 1.5), "high=1.5.: allowed are integers from -2147483648"),
         (lambda mem: mem.integers("a", (3,), 0, 1, torch.float32), "dtype=torch.float32.: allowed are torch.uint8"),
         (lambda mem: mem.input("a", object()), r"mem.input\('a', object\): can't convert"),
-        (lambda mem: mem.output("a", (3,), torch.int8, fill="b"), r"mem.output\('a', fill='b'\): fill_"),
+        (
+            lambda mem: mem.output("a", (3,), torch.int8, fill="b"),
+            r"mem.output\('a', fill='b'\): allowed is a number that",
+        ),
+        (
+            lambda mem: mem.output("a", (3,), "float32"),
+            r"mem.output\('a', dtype='float32'\): allowed is a dtype of torch",
+        ),
+        (lambda mem: mem.scratch("a", (3,), np.float32), r"mem.scratch\('a', dtype=.*\): allowed is a dtype of torch"),
+        (lambda mem: mem.input("a", [[1], [2, 3]]), r"mem.input\('a', list\): setting an array element"),
         (lambda mem: mem.input("a", [1, 2], undefined=[True]), r"undefined=bool \(1,\)\): allowed is bool \(2,\)"),
         (lambda mem: mem.input("a", [1, 2], undefined=[1, 0]), r"undefined=int64 \(2,\)\): allowed is bool"),
     ],

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fp4guard.memory import ALL_ONES, ORDINARY, Poison, mixed
+from fp4guard.formats import packing
+from fp4guard.memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, Poison, mixed
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 FLOATS_OF_8_BITS = [
@@ -59,6 +60,20 @@ def test_bools_are_bools():
 def test_the_two_poisons_differ_in_every_element(dtype):
     one, other = (filled(poison, dtype).view(torch.uint8).view(-1, dtype.itemsize) for poison in (ALL_ONES, ORDINARY))
     assert (one != other).any(dim=1).all()
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, *(d for d in FLOATS_OF_8_BITS if "e8m0" not in str(d))])
+def test_extremes_and_one(dtype):
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    for poison, number in zip((*EXTREMES, SET_FLAG), (info.max, info.min, 1), strict=True):
+        assert (filled(poison, dtype).double() == float(number)).all()
+
+
+@pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="torch has it since 2.8")
+def test_extremes_and_one_of_packed_numbers():
+    both = [filled(poison, torch.float4_e2m1fn_x2).view(torch.uint8).numpy() for poison in (*EXTREMES, SET_FLAG)]
+    for codes, number in zip(both, (6, -6, 1), strict=True):
+        assert (packing.decode_packed(codes) == number).all()
 
 
 @pytest.mark.parametrize("poison", [ALL_ONES, ORDINARY], ids=lambda p: p.pattern)

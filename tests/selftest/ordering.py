@@ -303,6 +303,49 @@ def gather_too_early(parts, barrier, out, PARTS: tl.constexpr):
     tl.store(out + me, tl.sum(found))
 
 
+@triton.jit
+def gather_padded(parts, barrier, out, PARTS: tl.constexpr, LAST: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(parts + me, 7)
+    tl.atomic_add(barrier, 1)
+    while tl.atomic_add(barrier, 0, sem="acquire") < LAST:
+        pass
+    i = tl.arange(0, 2 * PARTS)
+    found = tl.load(parts + i, mask=i <= PARTS)  # wrong: barrier before a load of too much
+    tl.store(out + me, tl.sum(tl.where(i < PARTS, found, 0)))
+
+
+def gathering_padded(mem, last):
+    """As `gathering`; a part that nobody leaves, and lanes that are masked off, are read and thrown away."""
+    parts, barrier = mem.scratch("parts", (PARTS + 1,), torch.int32), mem.scratch("barrier", (1,), torch.int32)
+    out = mem.output("out", (PARTS,), torch.int32)
+    barrier.zero_()
+    gather_padded[(PARTS,)](parts, barrier, out, PARTS=PARTS, LAST=last)
+    mem.expect(out, torch.full((PARTS,), 7 * PARTS))
+
+
+def adding_by_address(mem, locked):
+    """As `locking`, of tensors that torch has made, and of which the kernel has the addresses alone."""
+    x, lock, total = mem.integers("x", (PARTS,), -9, 9), torch.zeros(2, dtype=torch.int32) + 0, torch.zeros(2) + 0
+    table = torch.tensor([lock[1:].data_ptr(), total[1:].data_ptr()])
+    add_by_address[(PARTS,)](x, table, LOCKED=locked)
+    if locked:
+        mem.expect(total[1], x.sum().float())
+
+
+@triton.jit
+def add_by_address(x, table, LOCKED: tl.constexpr):
+    lock = tl.load(table).to(tl.pointer_type(tl.int32))
+    total = tl.load(table + 1).to(tl.pointer_type(tl.float32))
+    if LOCKED:
+        while tl.atomic_cas(lock, 0, 1) == 1:
+            pass
+    before = tl.load(total)
+    tl.store(total, before + tl.load(x + tl.program_id(0)))  # wrong: no lock, by address
+    if LOCKED:
+        tl.atomic_xchg(lock, 0)
+
+
 PAIRS = [
     ("last program in place of last arrival", reducing, reduce_by_number, reduce_by_ticket, "race", "parts"),
     ("ticket that orders nothing", reducing, reduce_by_relaxed_ticket, reduce_by_ticket, "race", "parts"),
@@ -318,6 +361,8 @@ PAIRS = [
         "uninitialized-read",
         "parts",
     ),
+    ("barrier before a load of too much", gathering_padded, PARTS - 1, PARTS, "uninitialized-read", "parts"),
+    ("no lock, by address", adding_by_address, False, True, "race", "a tensor of torch's own", "race"),
     (
         "counter that nobody has cleared",
         gathering,

@@ -168,7 +168,20 @@ def by_their_addresses():
     assert out.tolist() == (4 * x + 1).tolist()
 
 
+def printed(count, show):
+    """A sum that is undefined, in the middle of what is printed."""
+
+    def code():
+        x = data(50)[0]
+        out = torch.zeros(count, device="cuda")
+        sum_undefined[(1,)](x, out[count // 2 :], 50, BLOCK=BLOCK)
+        show(out)
+
+    return code
+
+
 RIGHT = {
+    "left undefined, the corners printed": printed(2000, str),
     "a table of addresses": by_their_addresses,
     "a barrier": gathering(4),
     "one waits for the other": passing_on(torch.zeros),
@@ -230,6 +243,8 @@ WRONG = {
     "undefined-lane": (summed(sum_undefined), "sum_undefined"),
     "undefined-lane of a maximum": (summed(most_undefined), "most_undefined"),
     "undefined-lane of a difference": (differing, "differ_undefined"),
+    "undefined-lane printed": (printed(20, str), "sum_undefined"),
+    "undefined-lane formatted": (printed(20, "{}".format), "sum_undefined"),
     "undefined-lane passed on": (passed_on, "sum_undefined"),
     "race": (launching(both_write, read=False), "both_write"),
     "assert-failed": (launching(asserting, read=False), "asserting"),

@@ -3,6 +3,8 @@
 # ruff: noqa: B007, SIM108 (kernels are written as their authors write them)
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp4guard.memory import ORDINARY
-from fp4guard.sim import HangError, launch
+from fp4guard.sim import HangError, Simulator, launch
 
 QUICK = settings(max_examples=25, deadline=None)
 TRIPS = st.lists(st.tuples(st.integers(-4, 6), st.integers(-4, 6), st.integers(1, 3)), min_size=1, max_size=6)
@@ -460,3 +462,23 @@ def test_what_is_read_on_the_way_to_a_hang_is_kept_and_nothing_else(new_run):
         run.launch(counting_kernel, (4,), lock, out)
     assert set(run.incidents()) == {("uninitialized-read", "lock")}
     assert run.simulator.trace.retried
+
+
+@triton.jit
+def counting_looks_kernel(arrived, looks, out, PARTS: tl.constexpr):
+    tl.atomic_add(arrived, 1)
+    while tl.atomic_add(arrived, 0) < PARTS:
+        tl.atomic_add(looks, 1)  # the loop changes something for ever
+    tl.store(out + tl.program_id(0), 1)
+
+
+def test_turns_that_lead_nowhere_are_given_up_soon_and_leave_nothing(new_run, monkeypatch):
+    monkeypatch.setattr(launch, "MOST_TRIPS_OF_A_TRY", 8)
+    for direction in (nullcontext, Simulator.backwards):
+        run = new_run()
+        arrived, looks = (run.place(np.zeros(1, np.int32), name=name) for name in ("arrived", "looks"))
+        out = ints(run, 4)
+        with direction(run.simulator) if direction is not nullcontext else nullcontext():
+            run.launch(counting_looks_kernel, (4,), arrived, looks, out, PARTS=4)
+        assert (out.tolist(), arrived.tolist(), looks.tolist()) == ([1] * 4, [4], [0])
+        assert run.simulator.trace.retried == (direction is not nullcontext)

@@ -60,17 +60,30 @@ def test_a_grid_of_no_programs_does_nothing(run, tensors, grid):
     assert not run.written().any()
 
 
-@pytest.mark.parametrize("grid", [(), (1, 1, 1, 1), (-1,), (1.0,), ("1",), None, 2, lambda meta: 2])
-def test_a_grid_that_triton_would_not_take_is_refused(run, tensors, grid):
-    with pytest.raises(GridError, match=r"grid=.*allowed is a tuple of 1 to 3 integers"):
+@pytest.mark.parametrize("grid", [(), (1.0,), ("1",), None, 2, lambda meta: 2, (-1, -1), (2**31,), (0, 2**31)])
+def test_a_grid_that_triton_does_not_take_is_refused(run, tensors, grid):
+    with pytest.raises(
+        GridError, match=r"grid=.*: allowed (is a tuple of 1 to 3 integers|are up to 2147483647 x 65535)"
+    ):
         run.launch(add_kernel, grid, *tensors, 7)
 
 
-@pytest.mark.parametrize("grid", [(1, 2**16), (1, 1, 2**16), (2**31,)])
+@pytest.mark.parametrize("grid", [(1, 2**16), (1, 1, 2**16)])
 def test_a_grid_that_cuda_does_not_launch_is_refused(run, tensors, grid):
-    with pytest.raises(GridError, match="CUDA launches up to 2147483647 x 65535 x 65535"):
+    with pytest.raises(GridError, match="allowed are up to 2147483647 x 65535 x 65535 on CUDA"):
         run.launch(add_kernel, grid, *tensors, 7)
-    run.launch(add_kernel, (0, *grid[1:]), *tensors, 7)  # starts nothing, however large the others are
+
+
+@pytest.mark.parametrize("grid", [(torch.tensor(2),), (2, 1, 1, 9), (np.array(2), np.uint8(1))])
+def test_a_grid_is_what_triton_takes_of_it(run, tensors, grid):
+    run.launch(add_kernel, grid, *tensors, 7)
+    assert run.written().all()
+
+
+@pytest.mark.parametrize("grid", [(-1,), (3, -2), (0, 2**16), (0, -1)])
+def test_a_grid_of_less_than_a_program_launches_nothing(run, tensors, grid):
+    run.launch(add_kernel, grid, *tensors, 7)
+    assert not run.written().any()
 
 
 def test_wrong_arguments_are_the_callers_error(run, tensors):

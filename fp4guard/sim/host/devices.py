@@ -48,7 +48,7 @@ class Devices(TorchFunctionMode):
         special = _SPECIAL.get(func)
         if special is not None:
             return special(*args, **kwargs)
-        if self.reading is not None and func in _READING:
+        if self.reading is not None and (func in _READING or (func in _SHOWING and _shown(args[0]))):
             self.reading(args[0])
         if kwargs.get("pin_memory"):
             kwargs = {**kwargs, "pin_memory": False}
@@ -60,6 +60,11 @@ class Devices(TorchFunctionMode):
         wanted = is_gpu(device)
         result = func(*args, **{**kwargs, "device": CPU if wanted else device})
         return _placed(result, wanted, (*args, *kwargs.values()), func)
+
+
+def _shown(tensor: torch.Tensor) -> bool:
+    """Whether all of a tensor is printed, and not its corners alone."""
+    return tensor.numel() <= torch._tensor_str.PRINT_OPTS.threshold
 
 
 def _placed(result: Any, wanted: bool, given: Any, func: Any) -> Any:
@@ -171,6 +176,8 @@ def _pinned(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
 _READING = frozenset(
     getattr(torch.Tensor, name) for name in ("tolist", "numpy", "__array__", "__dlpack__", "__reduce_ex__")
 )
+
+_SHOWING = (torch.Tensor.__repr__, torch.Tensor.__format__)
 
 
 def _nothing(*_: Any, **__: Any) -> None: ...

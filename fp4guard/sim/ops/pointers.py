@@ -28,17 +28,23 @@ def _int_to_ptr(op: Operation) -> Callable[..., Any]:
             return number
         found, places = np.unique(number[machine], return_inverse=True)
         result = number.copy()
-        result[machine] = np.array([_translated(m, int(n)) for n in found], np.int64)[places.reshape(-1)]
+        result[machine] = _translated(m, found.tolist())[places.reshape(-1)]
         return result
 
     return apply
 
 
-def _translated(m: Machine, address: int) -> int:
-    region = m.memory.pointed_to(address)
-    if region is None:
-        return address
-    return base_address(region.number) + address - region.address
+def _translated(m: Machine, addresses: list[int]) -> Array:
+    """Pointers of machine addresses; those that are in no tensor stay as they are."""
+    new = [address for address in addresses if address not in m.nowhere]
+    regions = dict(zip(new, m.memory.pointed_to(new), strict=True))
+    m.nowhere.update(address for address, region in regions.items() if region is None)
+    known = {
+        address: base_address(region.number) + address - region.address
+        for address, region in regions.items()
+        if region is not None
+    }
+    return np.array([known.get(address, address) for address in addresses], np.int64)
 
 
 EFFECTS: dict[str, Effect] = {
