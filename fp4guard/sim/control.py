@@ -34,6 +34,9 @@ class Body:
             step(m)
 
 
+#: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly.
+MOST_TRIPS = 1 << 18
+
 #: Iterations of a loop after which its stores are looked at, which takes time: one that changes nothing is no progress.
 _TRUSTED_TRIPS = 64
 
@@ -111,7 +114,7 @@ def for_step(
             stuck = np.broadcast_to(endless, (len(m.programs),))
             raise HangError(location, f"a loop with a step of {stride64.min()}", m.coordinates(restrict(m, stuck)))
         most, same = int(trips.max()), bool((trips == trips.flat[0]).all())
-        if most > m.most_trips:
+        if most > MOST_TRIPS:
             raise HangError(location, f"a loop of {most} iterations", m.coordinates(m.active))
         values = [slots[i] for i in initial]
         exact = [x.initial(m) for x in wide]

@@ -19,6 +19,7 @@ from ..ttir import Arch, Compiled, Type, compile_launch, promises
 from .arguments import expanded, held_argument, tensor_of
 from .callers import launching_line
 from .compiled import CompiledKernel
+from .control import MOST_TRIPS
 from .elements import Array
 from .hooks import Hooks
 from .lower import Program, lower
@@ -30,9 +31,8 @@ from .temporaries import keep_temporaries
 from .trace import HangError, Trace
 from .tuning import deciding
 
-#: A loop with more iterations than this is taken for one that does not end: a trip count made of garbage, mostly. Where
-#: programs wait, and there are other turns for them to take, it is given up sooner.
-MOST_TRIPS, MOST_TRIPS_OF_A_TRY = 1 << 18, 1 << 12
+#: Where programs wait, and there are other turns for them to take, a loop that waits is given up sooner.
+MOST_TRIPS_OF_A_TRY = 1 << 12
 
 #: Elements of the largest value of a batch of programs. Larger grids are cut into batches, so that memory is bounded.
 BATCH_ELEMENTS = 1 << 17

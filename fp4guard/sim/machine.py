@@ -21,8 +21,8 @@ class Machine:
     a value that is the same along a dimension may have size 1 in it. `active` bool [programs] masks programs that a
     divergent branch has switched off; None means all run. `races` is None in a launch of one program; `watched` names
     the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed;
-    while `comparing`, those that have changed anything. A loop of more than `most_trips` iterations is taken for one
-    that does not end. `nowhere` are machine addresses that were looked up, and are in no tensor.
+    while `comparing`, those that have changed anything. A `while` of more than `most_trips` iterations is taken for
+    one that does not end. `nowhere` are machine addresses that were looked up, and are in no tensor.
     """
 
     __slots__ = (
