@@ -195,7 +195,9 @@ def _compare(checked: Checked, expected: Any, unstable: Mask | None) -> str | No
 
 
 def _compare_exactly(checked: Checked, expected: Any, unstable: Mask | None) -> str | None:
-    actual = _values(torch.from_numpy(checked.bits.view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape))
+    actual = _values(
+        torch.from_numpy(checked.bits.reshape(-1).view(np.uint8)).view(checked.dtype).reshape(checked.bits.shape)
+    )
     expected = _values(expected)
     wrong = (actual != expected) & ~((actual != actual) & (expected != expected))  # NaN is as expected of NaN
     if unstable is not None:

@@ -270,8 +270,8 @@ class _Examination:
         if not (first.trace.ordered or second.trace.ordered):
             return []
         other = self._run(second.poison, backwards=True)
-        known = {_sides(i) for record in (first, second) for i in record.trace.of_kind("race")}
-        findings = [from_incident(i, None) for i in other.trace.of_kind("race") if _sides(i) not in known]
+        known = {_sides(i) for record in (first, second) for i in record.trace.of_kind(*_CERTAIN)}
+        findings = [from_incident(i, None) for i in other.trace.of_kind(*_CERTAIN) if _sides(i) not in known]
         if blamed is None or other.error is not None:
             return findings
         for incident in [i for i in _causes(other) if i.site not in blamed][:_SITES_TRIED]:
@@ -293,9 +293,10 @@ def _causes(record: Record) -> list[Incident]:
     return [i for i in record.trace.of_kind(*_NEEDS_EFFECT) if i.kind != "undefined-lane" or i.site not in others]
 
 
-def _sides(race: Incident) -> frozenset[Any]:
-    """The two operations that race, whichever comes first."""
-    return frozenset((race.site, race.against[0] if race.against is not None else None))
+def _sides(incident: Incident) -> tuple[str, frozenset[Any]]:
+    """What it is, and the operation; of a race the two, whichever comes first."""
+    other = None if incident.against is None else incident.against[0]
+    return incident.kind, frozenset((incident.site, other))
 
 
 def _further(*records: Record) -> list[Poison]:
@@ -324,7 +325,7 @@ def _describe_change(changed: dict[str, Any], varied: Record, pattern: str) -> s
         checked = varied.checked[name]
         nan = ""
         if checked.dtype.is_floating_point and checked.bits.shape == mask.shape:
-            values = torch.from_numpy(checked.bits.view("u1")).view(checked.dtype).reshape(mask.shape)
+            values = torch.from_numpy(checked.bits.reshape(-1).view("u1")).view(checked.dtype).reshape(mask.shape)
             nan = " (NaN)" if bool(values[torch.from_numpy(mask)].isnan().all()) else ""
         parts.append(f"{int(mask.sum())} of {mask.size} elements of `{name}`{nan}")
     held = "0xFF" if pattern == "all ones" else pattern

@@ -208,7 +208,7 @@ class CaseMemory(Memory):
                 tensor.fill_(fill)
             except (TypeError, RuntimeError):
                 raise UsageError(
-                    f"mem.output({name!r}, fill={fill!r}): allowed is a number that {dtype} holds"
+                    f"mem.output({name!r}, fill={fill!r}): allowed is a number that torch fills {dtype} with"
                 ) from None
             region.seal()
         self.outputs[region.name] = tensor

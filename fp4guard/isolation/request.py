@@ -97,7 +97,7 @@ class AssumedAway:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """No answer either: the target has called pytest's skip() or xfail(). `type` names what they raise."""
+    """No answer either: the target has called pytest's skip(), xfail() or exit(). `type` names what they raise."""
 
     type: str
     message: str
@@ -106,7 +106,7 @@ class Outcome:
     def of(raised: BaseException) -> Outcome | None:
         """None for any other exception."""
         outcomes = pytest_outcomes()
-        if outcomes is None or not isinstance(raised, outcomes.OutcomeException):
+        if outcomes is None or not isinstance(raised, (outcomes.OutcomeException, outcomes.Exit)):
             return None
         return Outcome(type(raised).__name__, str(raised))
 

@@ -1,5 +1,6 @@
 """Guarded memory: regions, red zones, poison, layouts, and the interception of torch's allocations."""
 
+from .alive import Storages
 from .intercept import GuardAllocations
 from .layouts import CONTIGUOUS, PLAIN, ROWS, STRIDED, Layout
 from .memory import Memory, Snapshot
@@ -26,6 +27,7 @@ __all__ = [
     "Region",
     "Role",
     "Snapshot",
+    "Storages",
     "mixed",
     "unwatched",
 ]

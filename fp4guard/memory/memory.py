@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -13,7 +13,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..errors import UnsupportedError, UsageError
-from .alive import storages_at
+from .alive import Storages
 from .layouts import CONTIGUOUS, Layout
 from .poison import Poison
 from .region import ADDRESSABLE, Bytes, Region, Role, foreign, foreign_bytes, guarded, guarded_strided
@@ -192,14 +192,18 @@ class Memory:
         return None
 
     def snapshot(self, regions: Iterable[Region] | None = None) -> Snapshot:
-        """What every region holds, or each of some, to go back to; and those that `pointed_to` takes in from now on."""
-        taken = Snapshot([held(r) for r in (self.regions if regions is None else regions)])
+        """What every region holds, or each of some, to go back to; and what of torch's own is met from now on."""
+        # Not those whose tensors are gone: where unguarded ones lay, torch and numpy keep other things now.
+        kept = [region for region in (self.regions if regions is None else regions) if not region.expired]
+        taken = Snapshot([held(region) for region in kept])
         self._snapshots.add(taken)
         return taken
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put back what regions held."""
         for region, storage, shadow, sealed in snapshot:
+            if region.expired:
+                continue
             for now, before in zip(region.contents(), (storage, shadow), strict=True):
                 now[...] = before
             region.sealed = sealed
@@ -229,19 +233,19 @@ class Memory:
             region = self._take_in(foreign(name, tensor), storage)
         return region
 
-    def pointed_to(self, addresses: Sequence[int]) -> list[Region | None]:
-        """As `find`, for addresses that a kernel was given without their tensors, which nobody may guard."""
-        missing = [address for address in addresses if self.find(address) is None]
-        for storage in storages_at(missing):
+    def pointed_to(self, address: int, alive: Storages) -> Region | None:
+        """As `find`, for an address that a kernel was given without its tensor, which nobody may guard."""
+        region = self.find(address)
+        if region is None and (storage := alive.holding(address)) is not None:
             region = self._take_in(foreign_bytes("a tensor of torch's own", storage), storage)
-            for snapshot in self._snapshots:
-                snapshot.regions.append(held(region))
-        return [self.find(address) for address in addresses]
+        return region
 
     def _take_in(self, region: Region, storage: torch.UntypedStorage) -> Region:
         """Add a region that is nobody's but torch's."""
         if self._forgetful:
             region.keep, region.owner = None, _weakly(storage)
+        for snapshot in self._snapshots:
+            snapshot.regions.append(held(region))
         return self.add(region)
 
     def note_host_write(self, tensor: torch.Tensor) -> None:

@@ -80,8 +80,7 @@ class RepeatingSimulator(Simulator):
         self._judge(_Repeats(self, before, run).outcome(written))
 
     def _snapshot(self, names: frozenset[str] | None) -> Snapshot:
-        # Not those whose tensors are gone: where unguarded ones lay, torch and numpy keep other things now.
-        return self.memory.snapshot([r for r in self.memory if (names is None or r.name in names) and not r.expired])
+        return self.memory.snapshot([r for r in self.memory if names is None or r.name in names])
 
 
 class _Repeats:
@@ -119,8 +118,8 @@ class _Repeats:
                         undefined.append((incident, changed))
             found = [(i, effects.get(id(i))) for i in certain]
             if self._first.ordered:
-                races, more = self._backwards({i.site for i, _ in (*decisive, *undefined)})
-                found += [(i, None) for i in races]
+                more_found, more = self._backwards({i.site for i, _ in (*decisive, *undefined)})
+                found += [(i, None) for i in more_found]
                 undefined += more
         finally:
             self._restore()
@@ -170,16 +169,16 @@ class _Repeats:
         return trace
 
     def _backwards(self, known: set[Site]) -> tuple[list[Incident], list[tuple[Incident, Bytes]]]:
-        """What shows only when programs take their turns the other way round: races, and what sites leave undefined of
-        which that is not known.
+        """What shows only when programs take their turns the other way round: what is certainly wrong, and what sites
+        leave undefined of which that is not known.
         """
-        races = {frozenset((i.site, i.against and i.against[0])) for i in self._first.of_kind("race")}
+        seen = {_sides(i) for i in self._first.of_kind(*_CERTAIN)}
         poison = self._memory.poison
         with self._simulator.backwards():
             trace = self._again(poison)
             if trace is None:
                 return [], []
-            found = [i for i in trace.of_kind("race") if frozenset((i.site, i.against and i.against[0])) not in races]
+            found = [i for i in trace.of_kind(*_CERTAIN) if _sides(i) not in seen]
             undefined = []
             read = [i for i in trace.of_kind("uninitialized-read") if i.site not in known][:_SITES_TRIED]
             after = self._memory.snapshot([region for region, *_ in self._before] if read else [])
@@ -191,6 +190,11 @@ class _Repeats:
     def _restore(self) -> None:
         self._memory.restore(self._after)
         self._simulator.trace, self._simulator.launches = self._first, self._launches
+
+
+def _sides(incident: Incident) -> tuple[str, frozenset[Any]]:
+    """What it is, and the operation; of a race the two, whichever comes first."""
+    return incident.kind, frozenset((incident.site, incident.against and incident.against[0]))
 
 
 def _changed(after: Snapshot) -> Bytes:

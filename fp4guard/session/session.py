@@ -110,7 +110,10 @@ class Session:
 
     def _about_to_read(self, tensor: torch.Tensor) -> None:
         """Code on the host reads a tensor. What it is told of is told once, and counts as defined from then on."""
-        region = self.memory.find(tensor.data_ptr()) if tensor.numel() else None
+        try:
+            region = self.memory.find(tensor.data_ptr()) if tensor.numel() else None
+        except RuntimeError:  # sparse tensors and those of transformations have no address
+            return
         if region is None or region.sealed:
             return
         causes = self._undefined.get(region, {})

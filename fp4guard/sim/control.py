@@ -189,7 +189,7 @@ def while_step(
                     if stuck
                     else f"a loop of over {m.most_trips} iterations"
                 )
-                raise HangError(location, why, m.coordinates(m.active))
+                raise HangError(location, why, m.coordinates(m.active), not stuck)
             writes = m.writes
         m.active, m.comparing = saved, comparing
         for slot, value in zip(results, left):

@@ -111,19 +111,27 @@ class Simulator:
         count = grid[0] * grid[1] * grid[2]
         arguments = expanded(program.arguments, compiled, bound)
         *others, last = self._turns(program, count)
-        if others:
-            memory, trace = self.memory.snapshot(), self.trace.snapshot()
-        try:
-            for turns in others:
-                try:
-                    self._run(program, arguments, grid, turns, MOST_TRIPS_OF_A_TRY)
-                    return
-                except HangError:
-                    self.memory.restore(memory)
-                    self.trace.retry(trace)
+        if not others:
             self._run(program, arguments, grid, last, MOST_TRIPS)
-        finally:
-            self.trace.settle()
+            return
+        tries = [*((turns, MOST_TRIPS_OF_A_TRY) for turns in others), (last, MOST_TRIPS)]
+        memory, trace = self.memory.snapshot(), self.trace.snapshot()
+        hang: HangError | None = None
+        for turns, most_trips in tries:
+            if hang is not None:
+                self.memory.restore(memory)
+                self.trace.retry(trace)
+            try:
+                self._run(program, arguments, grid, turns, most_trips)
+                hang = None
+                break
+            except HangError as error:
+                hang = error
+                if error.at_limit and most_trips < MOST_TRIPS:  # where no other turns lead anywhere, these may yet
+                    tries.append((turns, MOST_TRIPS))
+        self.trace.settle()
+        if hang is not None:
+            raise hang
 
     def _turns(self, program: Program, count: int) -> list[list[Array]]:
         """Programs that take every step together, one such group after the other. Where programs wait, there are others
@@ -191,17 +199,20 @@ def _grid(grid: Any, arch: Arch) -> tuple[int, int, int]:
     specifications per compute capability). Triton takes what has an index, and leaves out what comes behind the third.
     """
     try:
-        sizes = [index(size) for size in tuple(grid)[:3]]
-    except TypeError:
+        sizes = [index(grid[place]) for place in range(min(len(grid), 3))]
+    except (TypeError, LookupError):
         sizes = []
     if not sizes:
         raise GridError(f"grid={grid!r}: allowed is a tuple of 1 to 3 integers")
     x, y, z = (*sizes, 1, 1)[:3]
-    if x * y * z <= 0 and max(map(abs, sizes)) < 2**31:
+    count = x * y * z
+    if count <= 0 and max(map(abs, sizes)) < 2**31:
         return 0, 0, 0
+    most = "2147483647 x 65535 x 65535 on CUDA" if arch.name.startswith("sm_") else "2147483647 in each direction"
     if min(sizes) < 0 or max(sizes) >= 2**31 or (arch.name.startswith("sm_") and max(y, z) >= 2**16):
-        most = "2147483647 x 65535 x 65535 on CUDA" if arch.name.startswith("sm_") else "2147483647 in each direction"
         raise GridError(f"grid={grid!r}: allowed are up to {most}")
+    if count >= 2**31:
+        raise GridError(f"grid={grid!r}: {count} programs, which Triton counts in 32 bits: allowed are 2147483647")
     return x, y, z
 
 

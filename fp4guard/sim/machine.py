@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..memory import Memory, Region
+from ..memory import Memory, Region, Storages
 from .addresses import REGION_SHIFT, base_address
 from .coverage import SiteCoverage
 from .elements import Array, Element
@@ -22,11 +22,11 @@ class Machine:
     divergent branch has switched off; None means all run. `races` is None in a launch of one program; `watched` names
     the regions that the launch writes, None when that cannot be told. `writes` counts stores that have been executed;
     while `comparing`, those that have changed anything. A `while` of more than `most_trips` iterations is taken for
-    one that does not end. `nowhere` are machine addresses that were looked up, and are in no tensor.
+    one that does not end. `alive` are the tensors that the launch may have the addresses of.
     """
 
     __slots__ = (
-        "active", "comparing", "grid", "memory", "most_trips", "nowhere", "programs", "races", "slots", "trace",
+        "active", "alive", "comparing", "grid", "memory", "most_trips", "programs", "races", "slots", "trace",
         "watched", "writes",
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Machine:
         self.watched: frozenset[str] | None = None
         self.writes, self.comparing = 0, False
         self.most_trips = most_trips
-        self.nowhere: set[int] = set()
+        self.alive = Storages()
 
     def watches(self, region: Region) -> bool:
         """Whether accesses to a region can race in this launch."""

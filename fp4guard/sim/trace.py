@@ -30,11 +30,13 @@ class Site:
 
 
 class HangError(Exception):
-    """A loop of the kernel does not end; the launch was given up."""
+    """A loop of the kernel does not end; the launch was given up: `at_limit` where it might have got somewhere yet."""
 
-    def __init__(self, location: Location, why: str, programs: list[tuple[int, int, int]]) -> None:
+    def __init__(
+        self, location: Location, why: str, programs: list[tuple[int, int, int]], at_limit: bool = False
+    ) -> None:
         super().__init__(f"{why}, at {location}")
-        self.location, self.why, self.programs = location, why, programs
+        self.location, self.why, self.programs, self.at_limit = location, why, programs, at_limit
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Trace:
         self.incidents: dict[tuple[str, Site, str, Site | None], Incident] = {}
         self.coverage: dict[Site, SiteCoverage] = {}
         self.ordered = self.retried = False
-        self._read: dict[Any, Incident] = {}
+        self._other: dict[Any, Incident] = {}
 
     def add(
         self, kind: str, site: Site, region: Region | None, offsets: Array | None, programs: Array, grid: Any,
@@ -100,17 +102,17 @@ class Trace:
         return _copied(self.incidents)
 
     def retry(self, snapshot: dict[Any, Incident]) -> None:
-        """Forget what came after a snapshot: a launch begins again. But what programs read where nothing was written,
-        on their way to what they wait for, they may read on another device: `settle` adds it.
+        """Go back to a snapshot: a launch begins again. What it did wrong by itself, on its way to where it waited, it
+        may do on another device: `settle` adds it. A race may have been one with what comes in order otherwise.
         """
-        self._read |= {key: seen for key, seen in self.incidents.items() if seen.kind == "uninitialized-read"}
+        self._other |= {key: seen for key, seen in self.incidents.items() if seen.kind not in ("race", "input-write")}
         self.incidents = _copied(snapshot)
         self.retried = True
 
     def settle(self) -> None:
-        """The launch is at its end: what it read on other ways there, and not on this one, counts too."""
-        self.incidents = self._read | self.incidents
-        self._read = {}
+        """The launch is at its end: what it did on other ways there, and not on this one, counts too."""
+        self.incidents = self._other | self.incidents
+        self._other = {}
 
     def of_kind(self, *kinds: str) -> list[Incident]:
         return [incident for incident in self.incidents.values() if incident.kind in kinds]

@@ -152,3 +152,49 @@ def test_what_is_another_value_every_time_is_blamed_on_no_site():
         mem.output("now", (1,), torch.int32).fill_(next(clock))
 
     assert [finding.kind for finding in fg.examine(in_turn(check)).findings] == ["nondeterministic"]
+
+
+@triton.jit
+def last_writes_kernel(count, out, PARTS: tl.constexpr):
+    me = tl.program_id(0)
+    tl.store(out + me, 0)
+    if tl.atomic_add(count, 1) == PARTS - 1:
+        tl.store(out + 2 * (PARTS - 1 - me) + 1, 0)
+
+
+def test_what_the_other_order_writes_out_of_bounds_is_found():
+    @fg.fuzz()
+    def target(mem):
+        out = mem.output("out", (3,), torch.int32, fill=0)
+        last_writes_kernel[(3,)](torch.zeros(1, dtype=torch.int32), out, PARTS=3)
+
+    first, *_ = fg.examine(target).findings
+    assert (first.kind, first.tensor, first.programs) == ("oob-write", "out", ((0, 0, 0),))
+
+
+@triton.jit
+def add_locked_kernel(x, lock, total):
+    while tl.atomic_cas(lock, 0, 1) == 1:
+        pass
+    tl.store(total, tl.load(total) + tl.load(x + tl.program_id(0)))
+    tl.atomic_xchg(lock, 0)
+
+
+def test_a_lock_of_torch_s_own_is_free_again_for_other_turns():
+    @fg.fuzz()
+    def target(mem):
+        x, lock, total = mem.integers("x", (5,), -9, 9), torch.zeros(1).int() + 0, torch.zeros(1).int() + 0
+        add_locked_kernel[(5,)](x, lock, total)
+        mem.expect(total[0], x.sum().int())
+
+    assert fg.examine(target).findings == ()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_number_alone_may_be_expected(right):
+    @fg.fuzz()
+    def target(mem):
+        count = mem.output("count", (), torch.int32, fill=7)
+        mem.expect(count, torch.tensor(7 if right else 8))
+
+    assert [finding.kind for finding in fg.examine(target).findings] == ([] if right else ["wrong-value"])

@@ -141,3 +141,31 @@ def test_double_beyond(mem, n):
     result = suite.runpytest_subprocess("--fp4guard", "test_target.py", "--fp4guard-repro-dir", str(suite.path / "r"))
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*OutOfBoundsRead: * lanes read `x` beyond its end"])
+
+
+def test_what_pytest_says_of_a_failure_is_no_read(suite):
+    """The assertion fails, as it is to, and pytest looks at what is undefined to say why."""
+    suite.makepyfile(
+        test_repr="""
+import pytest, torch, triton, triton.language as tl
+
+@triton.jit
+def copy_some(x, out, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n))
+
+def test_repr():
+    out = torch.empty(64, device="cuda")
+    copy_some[(1,)](torch.ones(50, device="cuda"), out, 50, BLOCK=64)
+    with pytest.raises(AssertionError):
+        assert out is None
+
+def test_print():
+    out = torch.empty(64, device="cuda")
+    copy_some[(1,)](torch.ones(50, device="cuda"), out, 50, BLOCK=64)
+    print(out)
+"""
+    )
+    result = suite.runpytest_subprocess("--fp4guard", "-l", "test_repr.py")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["  read    test_repr.py:17:* print(out)"])

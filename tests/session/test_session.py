@@ -180,7 +180,14 @@ def printed(count, show):
     return code
 
 
+def printing_what_has_no_memory():
+    launching(copy)()
+    str(torch.eye(3, device="cuda").to_sparse())
+    torch.func.grad(lambda x: (str(x), x.sum())[1])(torch.ones(3, device="cuda"))
+
+
 RIGHT = {
+    "sparse tensors and those of transformations, printed": printing_what_has_no_memory,
     "left undefined, the corners printed": printed(2000, str),
     "a table of addresses": by_their_addresses,
     "a barrier": gathering(4),
@@ -425,10 +432,10 @@ def test_memory_that_was_given_back_is_not_touched(monkeypatch):
         fill_by_table[(1,)](torch.tensor([out.data_ptr()], device="cuda"), 1.0, BLOCK=BLOCK)
 
     def snapshot(regions=None):
-        chosen = list(found.memory if regions is None else regions)
-        copied.extend(chosen)
-        dead.extend(region for region in chosen if region.expired)
-        return original(chosen)
+        taken = original(regions)
+        copied.extend(region for region, *_ in taken)
+        dead.extend(region for region, *_ in taken if region.expired)
+        return taken
 
     found, copied, dead = Session(parse_arch("sm_90")), [], []
     original = found.memory.snapshot

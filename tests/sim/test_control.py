@@ -482,3 +482,48 @@ def test_turns_that_lead_nowhere_are_given_up_soon_and_leave_nothing(new_run, mo
             run.launch(counting_looks_kernel, (4,), arrived, looks, out, PARTS=4)
         assert (out.tolist(), arrived.tolist(), looks.tolist()) == ([1] * 4, [4], [0])
         assert run.simulator.trace.retried == (direction is not nullcontext)
+
+
+@triton.jit
+def working_kernel(left, arrived, done, out, x, PARTS: tl.constexpr):
+    taken = tl.where(tl.load(x + tl.program_id(0)) == 12345, 1, 0)  # of which there are fewer
+    while tl.atomic_add(left, -1) > 0:
+        taken += 1
+    tl.store(out + tl.program_id(0), taken)
+    tl.atomic_add(arrived, 1)
+    while tl.atomic_add(arrived, 0) < PARTS:
+        pass
+    tl.atomic_add(done, 1)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_loop_that_works_long_before_a_barrier_is_no_hang(new_run, monkeypatch, backwards):
+    monkeypatch.setattr(launch, "MOST_TRIPS_OF_A_TRY", 8)
+    run = new_run()
+    left, arrived, done = (
+        run.place(np.full(1, n, np.int32), name=name) for name, n in (("l", 100), ("a", 0), ("d", 0))
+    )
+    out, x = ints(run, 4), run.place(np.zeros(3, np.int32), name="x")
+    with run.simulator.backwards() if backwards else nullcontext():
+        run.launch(working_kernel, (4,), left, arrived, done, out, x, PARTS=4)
+    assert (sum(out.tolist()), arrived.tolist(), done.tolist()) == (100, [4], [4])
+    (read,) = run.incidents("oob-read").values()
+    assert (read.lanes, read.program_ids) == (1, {3})
+
+
+def test_what_a_try_did_out_of_bounds_is_told_though_another_does_not(new_run):
+    run = new_run()
+    lock, out = run.place(np.zeros(1, np.int32), name="lock"), ints(run, 4)
+    run.launch(racing_past_kernel, (4,), lock, out)
+    assert lock.tolist() == [0]
+    assert ("oob-write", "out") in run.incidents()
+
+
+@triton.jit
+def racing_past_kernel(lock, out):
+    """Where all are there at once, a program finds the lock taken, and then writes beyond the end."""
+    if tl.atomic_cas(lock, 0, 1) == 1:
+        tl.store(out + 4, 0)
+        take(lock)
+    tl.store(out + tl.program_id(0), 1)
+    tl.atomic_xchg(lock, 0, sem="release")

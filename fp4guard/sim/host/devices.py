@@ -6,7 +6,9 @@ there something to do; results of computations follow their operands (see `fp4gu
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ class Devices(TorchFunctionMode):
         special = _SPECIAL.get(func)
         if special is not None:
             return special(*args, **kwargs)
-        if self.reading is not None and (func in _READING or (func in _SHOWING and _shown(args[0]))):
+        if self.reading is not None and (func in _READING or (func in _SHOWING and _is_shown(args[0]))):
             self.reading(args[0])
         if kwargs.get("pin_memory"):
             kwargs = {**kwargs, "pin_memory": False}
@@ -62,9 +64,17 @@ class Devices(TorchFunctionMode):
         return _placed(result, wanted, (*args, *kwargs.values()), func)
 
 
-def _shown(tensor: torch.Tensor) -> bool:
-    """Whether all of a tensor is printed, and not its corners alone."""
-    return tensor.numel() <= torch._tensor_str.PRINT_OPTS.threshold
+def _is_shown(tensor: torch.Tensor) -> bool:
+    """Whether the user is shown all of a tensor: not its corners alone, nor what pytest says of a failure."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        frame = frame.f_back
+    by_pytest = frame is not None and frame.f_globals.get("__name__", "").startswith("_pytest.")
+    return not by_pytest and tensor.numel() <= torch._tensor_str.PRINT_OPTS.threshold
+
+
+#: Packages through which a tensor is asked what it looks like.
+_BETWEEN = ("fp4guard", "torch", "reprlib", "pprint")
 
 
 def _placed(result: Any, wanted: bool, given: Any, func: Any) -> Any:

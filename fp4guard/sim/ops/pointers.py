@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...memory import Region
 from ...ttir import Operation
 from ..addresses import REGION_SHIFT, base_address
 from ..elements import Array
@@ -36,15 +37,11 @@ def _int_to_ptr(op: Operation) -> Callable[..., Any]:
 
 def _translated(m: Machine, addresses: list[int]) -> Array:
     """Pointers of machine addresses; those that are in no tensor stay as they are."""
-    new = [address for address in addresses if address not in m.nowhere]
-    regions = dict(zip(new, m.memory.pointed_to(new), strict=True))
-    m.nowhere.update(address for address, region in regions.items() if region is None)
-    known = {
-        address: base_address(region.number) + address - region.address
-        for address, region in regions.items()
-        if region is not None
-    }
-    return np.array([known.get(address, address) for address in addresses], np.int64)
+    return np.array([_pointer(address, m.memory.pointed_to(address, m.alive)) for address in addresses], np.int64)
+
+
+def _pointer(address: int, region: Region | None) -> int:
+    return address if region is None else base_address(region.number) + address - region.address
 
 
 EFFECTS: dict[str, Effect] = {
