@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..memory import Region
-from ..sim import Incident
+from ..sim import HangError, Incident
 from .finding import Finding
 
 _VERBS = {
@@ -44,6 +44,13 @@ def from_incident(incident: Incident, effect: str | None) -> Finding:
         incident.low,
         tuple(rows),
     )
+
+
+def from_hang(hang: HangError) -> Finding:
+    """The finding of a loop that does not end."""
+    place, programs = hang.location, tuple(hang.programs)
+    rows = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
+    return Finding("hang", hang.why, None, place.file, place.line, place.column, programs, rows=rows)
 
 
 def _headline(incident: Incident) -> str:

@@ -12,8 +12,14 @@ import torch
 from ..memory import DEFINED, Memory, Poison
 from ..sim import Incident, Trace
 
-#: Kinds of incidents that are findings whatever they do to the outputs.
+#: Kinds of incidents that say where a kernel went.
 ADDRESS_KINDS = ("int-overflow", "oob-write", "oob-read", "race")
+
+#: Kinds that are findings whatever comes of them.
+CERTAIN = (*ADDRESS_KINDS, "assert-failed")
+
+#: Kinds that matter only when what they left undefined reaches an output, an address or a branch.
+NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,12 @@ def differing(first: Record, second: Record) -> dict[str, np.ndarray[Any, Any]]:
         elif (different := one.differs(other)).any():
             found[name] = different
     return found
+
+
+def sides(incident: Incident) -> tuple[str, frozenset[Any]]:
+    """What it is, and the operation; of a race the two, whichever comes first."""
+    other = None if incident.against is None else incident.against[0]
+    return incident.kind, frozenset((incident.site, other))
 
 
 def suspicious(*records: Record) -> list[Incident]:

@@ -51,8 +51,3 @@ def check_range(name: str, low: Any, high: Any, dtype: torch.dtype) -> None:
 
 def _is_size(size: Any) -> bool:
     return isinstance(size, (int, np.integer)) and bool(size >= 0)
-
-
-def told(call: str, error: Exception) -> UsageError:
-    """What torch says of an argument, in a line."""
-    return UsageError(f"{call}: {str(error).splitlines()[0]}")

@@ -16,6 +16,7 @@ from triton.compiler import CompilationError
 
 from .. import formats, included, oracle
 from ..checks import Finding
+from ..checks.incidents import from_hang
 from ..errors import Fp4guardError, UsageError
 from ..memory import intercept
 from ..sim import GridError, HangError, host
@@ -29,9 +30,7 @@ _MESSAGE_LINES = 12
 def failure(error: BaseException) -> Finding:
     """The target raised an exception of its own, on arguments that its strategies allow, or a kernel did not end."""
     if isinstance(error, HangError):
-        place, programs = error.location, tuple(error.programs)
-        evidence = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
-        return Finding("hang", error.why, None, place.file, place.line, place.column, programs, rows=evidence)
+        return from_hang(error)
     frames = traceback.extract_tb(error.__traceback__)
     frame = _own(frames) or frames[-1]
     rows = [("raised", f"{frame.filename}:{frame.lineno}   {frame.line or ''}".rstrip())]

@@ -18,7 +18,7 @@ from ..checks.answered import Answered, answers_of
 from ..checks.coverage import Coverage
 from ..checks.finding import format_rows
 from ..checks.incidents import from_incident
-from ..checks.record import ADDRESS_KINDS, check_tensor, differing, suspicious
+from ..checks.record import CERTAIN, NEEDS_EFFECT, check_tensor, differing, sides, suspicious
 from ..errors import Fp4guardError, UsageError
 from ..memory import ALL_ONES, EXTREMES, ORDINARY, SET_FLAG, GuardAllocations, Poison, mixed
 from ..sim import Incident, Simulator
@@ -35,12 +35,6 @@ _SITES_TRIED = 64
 
 #: As many may be tried as the causes of a failure; each may take as long as a loop that does not end.
 _CAUSES_TRIED = 8
-
-#: Kinds that are findings whatever comes of them.
-_CERTAIN = (*ADDRESS_KINDS, "assert-failed")
-
-#: Kinds that matter only when what they left undefined reaches an output, an address or a branch.
-_NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
 
 
 #: How a case of a target is examined, for an architecture (None: the target's, the device's or the default) and with a
@@ -184,7 +178,7 @@ class _Examination:
                 if not ends_the_case(raised):
                     raise
                 # What a kernel did before comes first: it would be hidden until the use of fp4guard is mended.
-                if is_ours(raised) and not simulator.trace.of_kind(*_CERTAIN):
+                if is_ours(raised) and not simulator.trace.of_kind(*CERTAIN):
                     raise placed(raised, self._case) from raised
                 error = raised
         self._coverage.add(simulator.trace.coverage)
@@ -237,7 +231,7 @@ class _Examination:
         beyond = _beyond(first, second)
         for record in (second, first):
             for key, incident in record.trace.incidents.items():
-                if incident.kind in _NEEDS_EFFECT and incident.site not in blamed:
+                if incident.kind in NEEDS_EFFECT and incident.site not in blamed:
                     continue
                 if incident.kind == "undefined-lane" and incident.site in beyond:
                     continue
@@ -249,7 +243,7 @@ class _Examination:
 
     def _ended(self, failed: Record, error: BaseException) -> list[Finding]:
         """Of a run that ended in an exception: what it did wrong before, what it read that led there, and the end."""
-        findings = [from_incident(incident, None) for incident in failed.trace.of_kind(*_CERTAIN)]
+        findings = [from_incident(incident, None) for incident in failed.trace.of_kind(*CERTAIN)]
         if is_ours(error):
             return findings
         other = ORDINARY if failed.poison.pattern == ALL_ONES.pattern else ALL_ONES
@@ -270,8 +264,8 @@ class _Examination:
         if not (first.trace.ordered or second.trace.ordered):
             return []
         other = self._run(second.poison, backwards=True)
-        known = {_sides(i) for record in (first, second) for i in record.trace.of_kind(*_CERTAIN)}
-        findings = [from_incident(i, None) for i in other.trace.of_kind(*_CERTAIN) if _sides(i) not in known]
+        known = {sides(i) for record in (first, second) for i in record.trace.of_kind(*CERTAIN)}
+        findings = [from_incident(i, None) for i in other.trace.of_kind(*CERTAIN) if sides(i) not in known]
         if blamed is None or other.error is not None:
             return findings
         for incident in [i for i in _causes(other) if i.site not in blamed][:_SITES_TRIED]:
@@ -290,13 +284,7 @@ def _beyond(*records: Record) -> set[Any]:
 def _causes(record: Record) -> list[Incident]:
     """What left something undefined; of lanes at one site that hold the same poison, those that are sure to."""
     others = {incident.site for incident in record.trace.of_kind("oob-read", "uninitialized-read")}
-    return [i for i in record.trace.of_kind(*_NEEDS_EFFECT) if i.kind != "undefined-lane" or i.site not in others]
-
-
-def _sides(incident: Incident) -> tuple[str, frozenset[Any]]:
-    """What it is, and the operation; of a race the two, whichever comes first."""
-    other = None if incident.against is None else incident.against[0]
-    return incident.kind, frozenset((incident.site, other))
+    return [i for i in record.trace.of_kind(*NEEDS_EFFECT) if i.kind != "undefined-lane" or i.site not in others]
 
 
 def _further(*records: Record) -> list[Poison]:

@@ -18,7 +18,7 @@ from ..formats.rounding import OUTPUT_TYPES
 from ..memory import PLAIN, Layout, Memory, Poison, Region, Role, unwatched
 from ..memory.region import zeros
 from ..oracle import generate
-from .asked import INTEGERS, check, check_range, check_type, told
+from .asked import INTEGERS, check, check_range, check_type
 from .case import Case
 
 #: The formats of dense tensors that the data regimes know.
@@ -175,7 +175,7 @@ class CaseMemory(Memory):
                 values if isinstance(values, torch.Tensor) else torch.as_tensor(np.require(values, requirements="W"))
             )
         except (TypeError, ValueError) as error:
-            raise told(f"mem.input({name!r}, {type(values).__name__})", error) from None
+            raise UsageError(f"mem.input({name!r}, {type(values).__name__}): {str(error).splitlines()[0]}") from None
         mask = None if undefined is None else np.asarray(undefined)
         if mask is not None and (mask.shape != tuple(values.shape) or mask.dtype != bool):
             raise UsageError(

@@ -42,7 +42,7 @@ class Snapshot:
         return iter(self.regions)
 
 
-def held(region: Region) -> tuple[Region, Bytes, Bytes, bool]:
+def _held(region: Region) -> tuple[Region, Bytes, Bytes, bool]:
     """A region with what it holds."""
     storage, shadow = region.contents()
     return region, storage.copy(), shadow.copy(), region.sealed
@@ -195,7 +195,7 @@ class Memory:
         """What every region holds, or each of some, to go back to; and what of torch's own is met from now on."""
         # Not those whose tensors are gone: where unguarded ones lay, torch and numpy keep other things now.
         kept = [region for region in (self.regions if regions is None else regions) if not region.expired]
-        taken = Snapshot([held(region) for region in kept])
+        taken = Snapshot([_held(region) for region in kept])
         self._snapshots.add(taken)
         return taken
 
@@ -245,7 +245,7 @@ class Memory:
         if self._forgetful:
             region.keep, region.owner = None, _weakly(storage)
         for snapshot in self._snapshots:
-            snapshot.regions.append(held(region))
+            snapshot.regions.append(_held(region))
         return self.add(region)
 
     def note_host_write(self, tensor: torch.Tensor) -> None:

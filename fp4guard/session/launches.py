@@ -13,18 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..checks.record import ADDRESS_KINDS
+from ..checks.record import ADDRESS_KINDS, CERTAIN, NEEDS_EFFECT, sides
 from ..errors import Fp4guardError
 from ..memory import ADDRESSABLE, EXTREMES, INITIALISED, ORDINARY, SET_FLAG, Memory, Poison, Region, Snapshot, mixed
 from ..sim import HangError, Incident, Simulator, Site, Trace
 from ..sim.arguments import expanded
 from ..ttir import Arch, Compiled
-
-#: Kinds that matter only when what they left undefined reaches something.
-_NEEDS_EFFECT = ("uninitialized-read", "undefined-lane", "undefined-value")
-
-#: Kinds that are findings whatever comes of them.
-_CERTAIN = (*ADDRESS_KINDS, "assert-failed")
 
 #: A launch with more suspicious operations than this has the effects of the first ones told apart, no more.
 _SITES_TRIED = 16
@@ -75,7 +69,7 @@ class RepeatingSimulator(Simulator):
         try:
             run()
         except HangError as error:
-            self._judge(Outcome([(i, None) for i in self.trace.of_kind(*_CERTAIN)], [], written, error))
+            self._judge(Outcome([(i, None) for i in self.trace.of_kind(*CERTAIN)], [], written, error))
             return
         self._judge(_Repeats(self, before, run).outcome(written))
 
@@ -92,8 +86,8 @@ class _Repeats:
         self._after = Snapshot([])
 
     def outcome(self, written: frozenset[str] | None) -> Outcome:
-        certain = self._first.of_kind(*_CERTAIN)
-        doubtful = self._first.of_kind(*_NEEDS_EFFECT)
+        certain = self._first.of_kind(*CERTAIN)
+        doubtful = self._first.of_kind(*NEEDS_EFFECT)
         # Lanes of one operation hold the same poison: which of them matter cannot be told.
         beyond = {i.site for i in certain if i.kind == "oob-read"}
         fresh = {i.site for i in doubtful if i.kind == "uninitialized-read"}
@@ -112,7 +106,7 @@ class _Repeats:
                 for incident, changed, addresses in self._told_apart(suspicious):
                     effect = "changes which addresses are accessed" if addresses else describe(changed)
                     effects[id(incident)] = effect
-                    if incident.kind in _NEEDS_EFFECT and addresses:
+                    if incident.kind in NEEDS_EFFECT and addresses:
                         decisive.append((incident, effect))
                     elif changed:
                         undefined.append((incident, changed))
@@ -172,13 +166,13 @@ class _Repeats:
         """What shows only when programs take their turns the other way round: what is certainly wrong, and what sites
         leave undefined of which that is not known.
         """
-        seen = {_sides(i) for i in self._first.of_kind(*_CERTAIN)}
+        seen = {sides(i) for i in self._first.of_kind(*CERTAIN)}
         poison = self._memory.poison
         with self._simulator.backwards():
             trace = self._again(poison)
             if trace is None:
                 return [], []
-            found = [i for i in trace.of_kind(*_CERTAIN) if _sides(i) not in seen]
+            found = [i for i in trace.of_kind(*CERTAIN) if sides(i) not in seen]
             undefined = []
             read = [i for i in trace.of_kind("uninitialized-read") if i.site not in known][:_SITES_TRIED]
             after = self._memory.snapshot([region for region, *_ in self._before] if read else [])
@@ -190,11 +184,6 @@ class _Repeats:
     def _restore(self) -> None:
         self._memory.restore(self._after)
         self._simulator.trace, self._simulator.launches = self._first, self._launches
-
-
-def _sides(incident: Incident) -> tuple[str, frozenset[Any]]:
-    """What it is, and the operation; of a race the two, whichever comes first."""
-    return incident.kind, frozenset((incident.site, incident.against and incident.against[0]))
 
 
 def _changed(after: Snapshot) -> Bytes:

@@ -29,10 +29,10 @@ import triton
 
 from .. import included
 from ..checks import Finding
-from ..checks.incidents import from_incident
+from ..checks.incidents import from_hang, from_incident
 from ..errors import Fp4guardError
 from ..memory import ALL_ONES, GuardAllocations, Memory, Region
-from ..sim import HangError, Incident
+from ..sim import Incident
 from ..sim.callers import launching_line
 from ..sim.host import Emulation
 from ..ttir import Arch, Location
@@ -91,7 +91,7 @@ class Session:
         for incident, known in outcome.found:
             self._add(_launched(from_incident(incident, known)))
         if outcome.hang is not None:
-            self._add(_launched(_hang(outcome.hang)))
+            self._add(_launched(from_hang(outcome.hang)))
         self._stop_if_found()
 
     def _causes(self, incident: Incident, effect: str) -> list[tuple[Incident, str]]:
@@ -253,9 +253,3 @@ def _is_library(file: str) -> bool:
     if included.ROOT is not None and Path(file).is_relative_to(included.ROOT):
         return False  # in a wheel, the included kernels lie in the package
     return any(Path(file).is_relative_to(root) for root in _LIBRARIES)
-
-
-def _hang(error: HangError) -> Finding:
-    place, programs = error.location, tuple(error.programs)
-    rows = (("kernel", f"{place}   {place.source}".rstrip()), ("program", ", ".join(map(str, programs[:4]))))
-    return Finding("hang", error.why, None, place.file, place.line, place.column, programs, rows=rows)

@@ -208,8 +208,9 @@ def _grid(grid: Any, arch: Arch) -> tuple[int, int, int]:
     count = x * y * z
     if count <= 0 and max(map(abs, sizes)) < 2**31:
         return 0, 0, 0
-    most = "2147483647 x 65535 x 65535 on CUDA" if arch.name.startswith("sm_") else "2147483647 in each direction"
-    if min(sizes) < 0 or max(sizes) >= 2**31 or (arch.name.startswith("sm_") and max(y, z) >= 2**16):
+    cuda = arch.name.startswith("sm_")
+    if min(sizes) < 0 or max(sizes) >= 2**31 or (cuda and max(y, z) >= 2**16):
+        most = "2147483647 x 65535 x 65535 on CUDA" if cuda else "2147483647 in each direction"
         raise GridError(f"grid={grid!r}: allowed are up to {most}")
     if count >= 2**31:
         raise GridError(f"grid={grid!r}: {count} programs, which Triton counts in 32 bits: allowed are 2147483647")
